@@ -1,0 +1,1 @@
+"""How Windlass is deployed: the serving process, images, manifests, automations."""

@@ -1,0 +1,1 @@
+"""One remote API a module; translates its errors; nothing else."""

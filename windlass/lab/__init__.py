@@ -1,0 +1,1 @@
+"""A simulated site in a process: real wire protocols over one World. Production never imports it."""

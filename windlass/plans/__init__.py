@@ -1,0 +1,1 @@
+"""Decisions: from observed and wanted to a plan. No I/O, no clock, no Prefect."""

@@ -1,0 +1,1 @@
+"""Plan, progress and result as markdown, HTML, JSON and terminal text."""

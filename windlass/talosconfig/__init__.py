@@ -1,0 +1,1 @@
+"""Secrets bundle, PKI, machine configs, schematics. Pure: entropy and time are arguments."""
