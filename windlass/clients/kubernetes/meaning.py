@@ -1,0 +1,66 @@
+"""What the Kubernetes API means by a status. The only place that decides.
+
+A Status object says more than its code: a conflict of field managers needs a person, a conflict of
+resource versions only a fresh look.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from windlass.errors import (
+    AmbiguousError,
+    NotReadyError,
+    RefusedError,
+    UnreachableError,
+    WindlassError,
+)
+
+# The server, or what stands before it, did not get its own answer.
+LOST = frozenset({500, 502, 503, 504})
+# A cause of this reason names one field and who owns it.
+OWNED = "FieldManagerConflict"
+LONGEST = 2000
+
+
+def translate(status: int, body: Mapping[str, Any], method: str, path: str) -> WindlassError:
+    """Return what a refusal is to Windlass. `body` is the Status object, or empty."""
+    said = f"{method} {path}: {_said(status, body)}"
+    causes = causes_of(body)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return NotReadyError(f"Kubernetes is busy at {said}")
+    if status in LOST:
+        return unanswered(method, path, _said(status, body))
+    if status == HTTPStatus.CONFLICT and body.get("reason") == "Conflict":
+        if not any(cause.get("reason") == OWNED for cause in causes):
+            # Somebody was faster: nothing changed, and a fresh read may succeed.
+            return NotReadyError(f"Kubernetes has a newer object at {said}")
+    elif status == HTTPStatus.GONE:
+        return NotReadyError(f"Kubernetes compacted the list while it was read, at {said}")
+    return RefusedError(f"Kubernetes refused {said}")
+
+
+def unanswered(method: str, path: str, why: str) -> WindlassError:
+    """Return what no answer means: a read may be asked again, a write must be observed."""
+    if method == "GET":
+        return UnreachableError(f"Kubernetes gave no answer to GET {path}: {why}")
+    return AmbiguousError(
+        f"Kubernetes gave no answer to {method} {path}, it may have been done: {why}"
+    )
+
+
+def causes_of(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    details: dict[str, Any] = body.get("details") or {}
+    return details.get("causes") or []
+
+
+def _said(status: int, body: Mapping[str, Any]) -> str:
+    text = f"{status} {body.get('reason') or ''}: {body.get('message') or 'no reason given'}"
+    details: dict[str, Any] = body.get("details") or {}
+    if wait := details.get("retryAfterSeconds"):
+        text += f" (asks to wait {wait} s)"
+    for cause in causes_of(body):
+        where, why = cause.get("field") or cause.get("reason") or "", cause.get("message") or ""
+        if why not in text:
+            text += f"; {where}: {why}"
+    return text[:LONGEST]

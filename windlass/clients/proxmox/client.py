@@ -1,0 +1,420 @@
+"""Proxmox VE through its REST API (https://pve.proxmox.com/pve-docs/api-viewer/), by proxmoxer.
+
+Nothing is retried and nobody waits here: a read without an answer is unreachable, a write without
+one is ambiguous. Methods say what their caller wants, one call each unless they say otherwise.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, Self, TypeVar
+from urllib.parse import quote
+
+from pydantic import SecretStr, TypeAdapter, ValidationError
+
+from windlass.clients.proxmox.meaning import redacted, translate, unanswered
+from windlass.clients.proxmox.wire import Api, NoAnswerError, Reach, RefusalError, Wire
+from windlass.deadline import Trust, within
+from windlass.errors import (
+    AmbiguousError,
+    BadInputError,
+    NotReadyError,
+    RefusedError,
+    UnreachableError,
+)
+from windlass.models.proxmox import (
+    UPID,
+    ClusterStatus,
+    HostState,
+    HostStatus,
+    PciMapping,
+    Pool,
+    StorageState,
+    TaskRef,
+    TaskStatus,
+    Upid,
+    UrlMetadata,
+    VmConfig,
+    VmRef,
+    VmStatus,
+    Volume,
+    properties,
+)
+
+Settings = Mapping[str, str | int | bool]
+T = TypeVar("T")
+
+# Right after a task began its host may not know it yet.
+TASK_APPEARS = timedelta(seconds=10)
+NO_SUCH_TASK = "no such task"
+LOG_TAIL = 12
+# One answer holds this many tasks; a busy host makes some thousand a day.
+TASK_PAGE = 500
+
+
+class ProxmoxClient:
+    """One Proxmox cluster; knows nothing of Talos or Kubernetes. One thread's; closed by it."""
+
+    def __init__(  # noqa: PLR0913 - trust, way and patience are the site's, each by its name
+        self,
+        endpoints: tuple[str, ...],
+        token_id: str,
+        token_secret: SecretStr,
+        *,
+        ca_file: Path | None,
+        fingerprints: tuple[str, ...],
+        reach: Reach,
+        agent: str,
+        probe: timedelta,
+        call: timedelta,
+    ) -> None:
+        """Make no connection yet. `probe` bounds a read, `call` a write: the whole call each.
+
+        Raises:
+            BadInputError: an endpoint is no https URL, or the CA file cannot be read.
+        """
+        self._token_id = token_id
+        self._probe = probe
+        self._call_limit = call
+        headers = {
+            "Authorization": f"PVEAPIToken={token_id}={token_secret.get_secret_value()}",
+            "User-Agent": agent,
+            "Accept": "application/json",
+        }
+        self._wire = Wire(endpoints, reach, _trust(ca_file, fingerprints), headers)
+        self._api = Api(self._wire, token_id)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._wire.close()
+
+    # The cluster and its hosts
+
+    def version(self) -> str:
+        """Return the release, such as `9.1.4`."""
+        return str(self._read("version")["version"])
+
+    def cluster(self) -> ClusterStatus:
+        """Return quorum and hosts; a host that stands alone has no cluster entry and is quorate."""
+        entries: list[dict[str, Any]] = self._read("cluster", "status")
+        hosts = [entry for entry in entries if entry["type"] == "node"]
+        whole = next((entry for entry in entries if entry["type"] == "cluster"), None)
+        return ClusterStatus(
+            name=whole["name"] if whole else None,
+            quorate=bool(whole["quorate"]) if whole else True,
+            hosts=tuple(HostState(name=h["name"], online=bool(h.get("online"))) for h in hosts),
+        )
+
+    def host(self, name: str) -> HostStatus:
+        status = self._read("nodes", name, "status")
+        memory = status["memory"]
+        return HostStatus(
+            memory_total=memory["total"],
+            memory_free=memory.get("available", memory["free"]),
+            cpus=status["cpuinfo"]["cpus"],
+            uptime=timedelta(seconds=status["uptime"]),
+            load=float(status["loadavg"][0]),
+            version=status["pveversion"],
+        )
+
+    def host_time(self, host: str) -> datetime:
+        """Return the host's own clock."""
+        return datetime.fromtimestamp(self._read("nodes", host, "time")["time"], UTC)
+
+    def permissions(self) -> dict[str, frozenset[str]]:
+        """Return the privileges of this token by path."""
+        granted: dict[str, dict[str, int]] = self._read("access", "permissions")
+        return {path: frozenset(privileges) for path, privileges in granted.items()}
+
+    def storages(self, host: str) -> tuple[StorageState, ...]:
+        """Return the enabled storages of a host. None at all may mean no permission."""
+        return self._many(StorageState, "nodes", host, "storage", enabled=1)
+
+    def bridges(self, host: str) -> frozenset[str]:
+        """Return the names of the host's bridges, those of SDN included."""
+        found = self._read("nodes", host, "network", type="any_bridge")
+        return frozenset(bridge["iface"] for bridge in found)
+
+    def pci_mappings(self) -> tuple[PciMapping, ...]:
+        return tuple(
+            PciMapping(
+                name=mapping["id"],
+                hosts=frozenset(properties(device)["node"] for device in mapping["map"]),
+            )
+            for mapping in self._read("cluster", "mapping", "pci")
+        )
+
+    def pool(self, name: str) -> Pool | None:
+        """Return the pool; None: there is none of this name that we may see."""
+        pools = self._read("pools")
+        if name not in (pool["poolid"] for pool in pools):
+            return None
+        found = self._read("pools", poolid=name)
+        members: list[dict[str, Any]] = found[0].get("members", []) if found else []
+        return Pool(name=name, vmids=frozenset(m["vmid"] for m in members if "vmid" in m))
+
+    def ensure_pool(self, name: str) -> None:
+        """Make the pool unless it is there; safe to call again."""
+        if self.pool(name) is None:
+            self._write("POST", "pools", poolid=name)
+
+    # Storage
+
+    def content(self, host: str, storage: str, kind: str) -> tuple[Volume, ...]:
+        """Return the volumes of a kind: iso, import, images, backup, ..."""
+        # A sleeping NAS takes long to list; it is no reason to call it unreachable.
+        return self._many(
+            Volume, "nodes", host, "storage", storage, "content", content=kind, slow=True
+        )
+
+    def image_metadata(self, host: str, url: str) -> UrlMetadata:
+        """Return what the host sees at a URL. An image factory may build the image meanwhile."""
+        answer = self._read("nodes", host, "query-url-metadata", url=url, slow=True)
+        return self._model(UrlMetadata, answer)
+
+    def download(
+        self, host: str, storage: str, url: str, filename: str, sha256: str | None
+    ) -> Upid:
+        """Let the host fetch an ISO. With a checksum a file that is there already is compared."""
+        settings: dict[str, str | int | bool] = {"content": "iso", "url": url, "filename": filename}
+        if sha256 is not None:
+            settings |= {"checksum": sha256, "checksum-algorithm": "sha256"}
+        return self._task("POST", "nodes", host, "storage", storage, "download-url", **settings)
+
+    def delete_volume(self, host: str, storage: str, volid: str) -> Upid:
+        return self._task("DELETE", "nodes", host, "storage", storage, "content", volid)
+
+    # Virtual machines
+
+    def vms(self) -> tuple[VmRef, ...]:
+        """Return every guest we may see; templates and containers' ids too."""
+        return self._many(VmRef, "cluster", "resources", type="vm")
+
+    def find_vm(self, vmid: int) -> VmRef | None:
+        """Return the guest with this id on whatever host; None: there is none that we may see."""
+        return next((vm for vm in self.vms() if vm.vmid == vmid), None)
+
+    def vm_config(self, host: str, vmid: int) -> VmConfig:
+        """Return the configuration, pending changes merged.
+
+        Raises:
+            RefusedError: there is no such VM on this host ("does not exist").
+        """
+        answer = self._read("nodes", host, "qemu", vmid, "config")
+        return VmConfig(raw={key: str(value) for key, value in answer.items()})
+
+    def vm_status(self, host: str, vmid: int) -> VmStatus:
+        answer = self._read("nodes", host, "qemu", vmid, "status", "current")
+        managed = bool(answer.get("ha", {}).get("managed"))
+        return self._model(VmStatus, {**answer, "ha_managed": managed})
+
+    def create_vm(self, host: str, vmid: int, settings: Settings) -> Upid:
+        """Create a VM with exactly this id; a taken id is refused before any task begins."""
+        return self._task("POST", "nodes", host, "qemu", vmid=vmid, **settings)
+
+    def update_config(self, host: str, vmid: int, settings: Settings, digest: str) -> None:
+        """Change the configuration that `digest` names; what cannot be hot-plugged is pending.
+
+        Raises:
+            RefusedError: somebody else changed it since ("checksum mismatch").
+        """
+        self._write("PUT", "nodes", host, "qemu", vmid, "config", digest=digest, **settings)
+
+    def start_vm(self, host: str, vmid: int) -> Upid:
+        return self._task("POST", "nodes", host, "qemu", vmid, "status", "start")
+
+    def stop_vm(self, host: str, vmid: int, *, overrule_shutdown: bool = False) -> Upid:
+        """Pull the plug; `overrule_shutdown` ends a running shutdown that holds the lock."""
+        settings = {"overrule-shutdown": True} if overrule_shutdown else {}
+        return self._task("POST", "nodes", host, "qemu", vmid, "status", "stop", **settings)
+
+    def shutdown_vm(
+        self, host: str, vmid: int, timeout: timedelta, *, force_stop: bool = False
+    ) -> Upid:
+        """Press the power button; with `force_stop` the plug is pulled when `timeout` is over."""
+        settings = {"timeout": int(timeout.total_seconds()), "forceStop": force_stop}
+        return self._task("POST", "nodes", host, "qemu", vmid, "status", "shutdown", **settings)
+
+    def destroy_vm(self, host: str, vmid: int, *, purge: bool = True) -> Upid:
+        """Remove a stopped VM and the disks in its configuration; other volumes stay.
+
+        `purge` takes it out of backup jobs, HA and replication as well.
+        """
+        settings: dict[str, str | int | bool] = {
+            "purge": purge,
+            "destroy-unreferenced-disks": False,
+        }
+        return self._task("DELETE", "nodes", host, "qemu", vmid, **settings)
+
+    # Tasks
+
+    def task(self, upid: Upid) -> TaskStatus:
+        status = self._read("nodes", _host_of(upid), "tasks", upid, "status")
+        return TaskStatus(
+            running=status["status"] == "running", exit_status=status.get("exitstatus", "")
+        )
+
+    def task_log(self, upid: Upid, lines: int) -> tuple[str, ...]:
+        """Return the last lines of the log, without what looks like a credential."""
+        log = self._read("nodes", _host_of(upid), "tasks", upid, "log", limit=0)
+        return tuple(redacted(str(line["t"])) for line in log[-lines:])
+
+    def tasks(
+        self, host: str, vmid: int | None, kind: str | None, since: datetime
+    ) -> tuple[TaskRef, ...]:
+        """Return tasks that began at or after `since` on a host, running ones too, newest first."""
+        narrow = {"vmid": vmid, "typefilter": kind, "since": int(since.timestamp())}
+        found = self._read(
+            "nodes", host, "tasks", source="all", limit=TASK_PAGE, **_present(narrow)
+        )
+        return tuple(
+            TaskRef(
+                upid=task["upid"],
+                kind=task["type"],
+                user=f"{task['user']}!{task['tokenid']}" if "tokenid" in task else task["user"],
+                start=datetime.fromtimestamp(task["starttime"], UTC),
+                running="endtime" not in task,
+            )
+            for task in found
+        )
+
+    def check_task(self, upid: Upid) -> TaskStatus:
+        """Return how a task ended well; looks once.
+
+        Raises:
+            NotReadyError: it runs, or its host does not show it yet.
+            RefusedError: it ended badly; carries the end of its log.
+            AmbiguousError: its host does not know (any more) how it ended.
+        """
+        try:
+            status = self.task(upid)
+        except RefusedError as error:
+            if NO_SUCH_TASK not in str(error):
+                raise
+            self._check_age(upid, error)
+        if status.running:
+            raise NotReadyError(f"Proxmox task {_subject(upid)} is running")
+        if status.ok:
+            return status
+        if status.exit_status in ("", "unexpected status") or "unable to get" in status.exit_status:
+            raise AmbiguousError(
+                f"Proxmox task {_subject(upid)} ended without a result ({status.exit_status}): "
+                "its host may have been restarted"
+            )
+        raise RefusedError(
+            f"Proxmox task {_subject(upid)} failed: {redacted(status.exit_status)}"
+            f"{self._log_tail(upid)}"
+        )
+
+    def _check_age(self, upid: Upid, error: RefusedError) -> NoReturn:
+        age = self.host_time(_host_of(upid)) - _start_of(upid)
+        if age < TASK_APPEARS:
+            raise NotReadyError(f"Proxmox task {_subject(upid)} is not visible yet") from error
+        raise AmbiguousError(
+            f"Proxmox does not know task {_subject(upid)} any more: look at its effect"
+        ) from error
+
+    def _log_tail(self, upid: Upid) -> str:
+        try:
+            lines = self.task_log(upid, LOG_TAIL)
+        except (UnreachableError, RefusedError) as error:
+            return f" (its log cannot be read: {error})"
+        return "".join(f"\n  {line}" for line in lines)
+
+    # The wire
+
+    def _read(self, *path: str | int, slow: bool = False, **narrow: Any) -> Any:
+        """Return the data of a GET; null is no answer."""
+        data = self._request("GET", path, narrow, self._call_limit if slow else self._probe)
+        if data is None:
+            raise unanswered("GET", _path(path), "200 without data")
+        return data
+
+    def _many(
+        self, model: type[T], *path: str | int, slow: bool = False, **narrow: Any
+    ) -> tuple[T, ...]:
+        return self._model(tuple[model, ...], self._read(*path, slow=slow, **narrow))
+
+    def _model(self, model: type[T], answer: Any) -> T:
+        try:
+            return TypeAdapter(model).validate_python(answer)
+        except ValidationError as error:
+            raise UnreachableError(f"Proxmox's answer is not what it should be: {error}") from error
+
+    def _write(self, method: str, *path: str | int, **settings: str | int | bool) -> Any:
+        return self._request(method, path, settings, self._call_limit)
+
+    def _task(self, method: str, *path: str | int, **settings: str | int | bool) -> Upid:
+        """Make a call that begins a task; success without a task id is no answer."""
+        data = self._write(method, *path, **settings)
+        if not isinstance(data, str) or UPID.fullmatch(data) is None:
+            raise unanswered(method, _path(path), f"200 without a task id ({data!r:.80})")
+        return Upid(data)
+
+    def _request(
+        self,
+        method: str,
+        path: tuple[str | int, ...],
+        settings: Mapping[str, str | int | bool],
+        limit: timedelta,
+    ) -> Any:
+        where = _path(path)
+        values = {key: _proxmox(value) for key, value in settings.items()}
+        try:
+            with within(limit):
+                return self._api.send(method, where, values)
+        except NoAnswerError as error:
+            raise unanswered(method, where, str(error)) from error
+        except RefusalError as error:
+            raise translate(error, method, where, self._token_id) from error
+
+
+def _trust(ca_file: Path | None, fingerprints: tuple[str, ...]) -> Trust:
+    try:
+        return Trust.of(ca_file=ca_file, fingerprints=fingerprints)
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"proxmox.ca_file {ca_file}: {error}") from error
+
+
+def _path(segments: tuple[str | int, ...]) -> str:
+    return "/" + "/".join(quote(str(segment), safe=":@!") for segment in segments)
+
+
+def _proxmox(value: str | int | bool) -> str | int:
+    """Write booleans as Proxmox reads them: `True` is refused."""
+    return int(value) if isinstance(value, bool) else value
+
+
+def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _fields(upid: Upid) -> dict[str, str]:
+    found = UPID.fullmatch(upid)
+    if found is None:
+        raise BadInputError(f"{upid!r} is no Proxmox task id")
+    return found.groupdict()
+
+
+def _host_of(upid: Upid) -> str:
+    return _fields(upid)["host"]
+
+
+def _start_of(upid: Upid) -> datetime:
+    return datetime.fromtimestamp(int(_fields(upid)["start"], 16), UTC)
+
+
+def _subject(upid: Upid) -> str:
+    fields = _fields(upid)
+    return f"{fields['kind']} {fields['subject']} on {fields['host']}".replace("  ", " ")
