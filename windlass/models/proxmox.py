@@ -3,6 +3,7 @@
 import re
 from datetime import datetime, timedelta
 from functools import cached_property
+from ipaddress import IPv4Address, IPv4Interface
 from typing import Annotated, Any, NewType
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -114,6 +115,12 @@ class VmConfig(Answer):
             for mac in found.findall(net)
             if key
         )
+
+    @cached_property
+    def addresses(self) -> frozenset[IPv4Address]:
+        """Static IPv4 addresses that cloud-init gives the guest."""
+        given = (properties(value).get("ip", "") for value in self.numbered("ipconfig").values())
+        return frozenset(IPv4Interface(ip).ip for ip in given if ip and ip != "dhcp")
 
     @cached_property
     def tags(self) -> frozenset[str]:

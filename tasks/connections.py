@@ -1,0 +1,105 @@
+"""Clients of one site, opened late: addresses through `reach`, credentials through references, trust as written."""
+
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+
+from windlass.clients.talos import TalosClient, TalosCredentials
+from windlass.talosconfig.secrets import SecretsBundle
+
+from windlass.clients.git import GitClient
+from windlass.clients.kubernetes import KubernetesClient
+from windlass.clients.kustomize import render
+from windlass.clients.proxmox import ProxmoxClient
+from windlass.models.load import LoadedSite
+from windlass.models.plan import JsonObject
+from windlass.models.site import Node
+from windlass.secrets import read_private, resolve
+
+TALOS_PORT = 50000
+
+
+class Connections:
+    """Makes clients; holds none. Every client says in its user agent who it is."""
+
+    def __init__(self, loaded: LoadedSite, agent: str) -> None:
+        self._loaded = loaded
+        self._site = loaded.site
+        self._agent = agent
+
+    def proxmox(self) -> ProxmoxClient:
+        spec, pace = self._site.proxmox, self._site.pace
+        return ProxmoxClient(
+            spec.endpoints,
+            spec.token_id,
+            resolve(spec.token_secret, self._loaded.path.parent),
+            ca_file=self._loaded.resolve(spec.ca_file) if spec.ca_file else None,
+            fingerprints=spec.fingerprints,
+            reach=self._site.reached,
+            agent=self._agent,
+            probe=pace.probe,
+            call=pace.call,
+        )
+
+    def talos(self, node: Node) -> TalosClient:
+        """A client with the administrator's certificate, straight to the node."""
+        bundle = self.secrets()
+        return self._talos(node, TalosCredentials.admin(bundle), ())
+
+    def maintenance(self, node: Node, pins: Collection[str] = ()) -> TalosClient:
+        """A client without credentials; with `pins`, to this very certificate or to none."""
+        return self._talos(node, None, pins)
+
+    def _talos(
+        self, node: Node, credentials: TalosCredentials | None, pins: Collection[str]
+    ) -> TalosClient:
+        host, port = self._site.reached(str(node.address), TALOS_PORT)
+        return TalosClient(
+            host,
+            port,
+            node_address=str(node.address),
+            credentials=credentials,
+            pins=pins,
+            agent=self._agent,
+            probe=self._site.pace.probe,
+            call=self._site.pace.call,
+        )
+
+    def talos_address(self, node: Node) -> str:
+        """Where the node's Talos API is reached from here: an address, with a port where it is not the usual one."""
+        host, port = self._site.reached(str(node.address), TALOS_PORT)
+        return host if port == TALOS_PORT else f"{host}:{port}"
+
+    def kubernetes(self) -> KubernetesClient:
+        pace = self._site.pace
+        return KubernetesClient(
+            self.kubeconfig_path, agent=self._agent, probe=pace.probe, call=pace.call
+        )
+
+    def git(self) -> GitClient:
+        gitops = self._site.gitops
+        if gitops is None:
+            raise ValueError(f"site {self._site.name} has no gitops")
+        credentials = (
+            resolve(gitops.credentials, self._loaded.path.parent) if gitops.credentials else None
+        )
+        return GitClient(gitops.repo, credentials=credentials, deadline=self._site.pace.call)
+
+    def render(self, commit: str, root: str) -> list[JsonObject]:
+        """The objects of one folder or file of the repository at a commit."""
+        with tempfile.TemporaryDirectory(prefix="windlass-git-") as folder:
+            checkout = Path(folder) / "checkout"
+            self.git().checkout(commit, checkout)
+            return render(checkout / root)
+
+    def secrets(self) -> SecretsBundle:
+        """The site's secrets bundle; a file others can read is refused."""
+        return SecretsBundle.from_yaml(read_private(self.secrets_path))
+
+    @property
+    def secrets_path(self) -> Path:
+        return self._loaded.resolve(self._site.cluster.secrets.removeprefix("file:"))
+
+    @property
+    def kubeconfig_path(self) -> Path:
+        return self._loaded.resolve(self._site.outputs.kubeconfig)

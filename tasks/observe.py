@@ -1,0 +1,227 @@
+"""One frozen snapshot of a site, read in parallel: what is there, what answers, what could not be read and why."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from windlass.talosconfig.schematic import iso_url
+
+from tasks.connections import Connections
+from tasks.kubernetes import manifest_ref
+from tasks.proxmox import image_file, site_schematic
+from tasks.talos import members_of
+from windlass.clients.dns import resolve as resolve_name
+from windlass.clients.proxmox import ProxmoxClient
+from windlass.errors import (
+    AmbiguousError,
+    BadInputError,
+    PermanentError,
+    RefusedError,
+    TransientError,
+)
+from windlass.models.load import LoadedSite
+from windlass.models.observed import (
+    ObservedCluster,
+    ObservedGit,
+    ObservedHost,
+    ObservedImage,
+    ObservedMachine,
+    ObservedProxmox,
+    ObservedSite,
+    ObservedStorage,
+    ObservedVm,
+)
+from windlass.models.site import Node
+
+T = TypeVar("T")
+MIB = 1024 * 1024
+READERS = 12
+
+
+def observe_site(loaded: LoadedSite, agent: str) -> ObservedSite:
+    """Reads only. What cannot be read is in `unread`, and a plan holds on it.
+
+    Raises:
+        WindlassError: Proxmox or Git refused or did not answer: without them there is nothing to plan from.
+    """
+    return _Observation(loaded, Connections(loaded, agent)).read()
+
+
+class _Observation:
+    def __init__(self, loaded: LoadedSite, connect: Connections) -> None:
+        self._loaded = loaded
+        self._site = loaded.site
+        self._connect = connect
+        self._unread: list[str] = []
+
+    def read(self) -> ObservedSite:
+        site = self._site
+        with ThreadPoolExecutor(READERS) as pool:
+            proxmox = pool.submit(self._proxmox)
+            git = pool.submit(self._git)
+            cluster = pool.submit(self._cluster)
+            addresses = pool.submit(
+                self._or_unread,
+                "DNS",
+                lambda: resolve_name(site.cluster.endpoint, site.cluster.nameservers, site.reached),
+                (),
+            )
+            machines = list(pool.map(self._machine, site.nodes))
+            image = pool.submit(self._image)
+            return ObservedSite(
+                proxmox=proxmox.result(),
+                machines={machine.name: machine for machine in machines},
+                image=image.result(),
+                image_name=image_file(site),
+                cluster=cluster.result(),
+                git=git.result(),
+                endpoint_addresses=frozenset(addresses.result()),
+                has_secrets=self._connect.secrets_path.exists(),
+                has_kubeconfig=self._connect.kubeconfig_path.exists(),
+                has_talosconfig=self._loaded.resolve(site.outputs.talosconfig).exists(),
+                unread=tuple(self._unread),
+            )
+
+    def _or_unread(self, what: str, read: Callable[[], T], otherwise: T) -> T:
+        try:
+            return read()
+        except (TransientError, AmbiguousError, RefusedError) as error:
+            self._unread.append(f"{what}: {error}")
+            return otherwise
+
+    def _proxmox(self) -> ObservedProxmox:
+        with self._connect.proxmox() as proxmox:
+            cluster = proxmox.cluster()
+            hosts = {
+                host.name: self._host(proxmox, host.name) if host.online else _offline(host.name)
+                for host in cluster.hosts
+            }
+            return ObservedProxmox(
+                version=proxmox.version(),
+                quorate=cluster.quorate,
+                hosts=hosts,
+                vms=tuple(self._vms(proxmox, {n for n, h in hosts.items() if h.online})),
+                permissions=proxmox.permissions(),
+                mappings={m.name: frozenset(m.hosts) for m in proxmox.pci_mappings()},
+            )
+
+    def _host(self, proxmox: ProxmoxClient, name: str) -> ObservedHost:
+        status = proxmox.host(name)
+        storages = proxmox.storages(name)
+        skew = proxmox.host_time(name) - datetime.now(UTC)
+        images = self._site.proxmox.image_storage
+        has_images = any(s.name == images and s.active and "iso" in s.content for s in storages)
+        content = proxmox.content(name, images, "iso") if has_images else ()
+        return ObservedHost(
+            name=name,
+            online=True,
+            cpus=status.cpus,
+            memory_total=status.memory_total // MIB,
+            memory_free=status.memory_free // MIB,
+            bridges=proxmox.bridges(name),
+            storages={
+                s.name: ObservedStorage(
+                    s.name, frozenset(s.content), s.available, s.active, s.shared
+                )
+                for s in storages
+            },
+            clock_skew=skew,
+            images=frozenset(volume.volid.rpartition("/")[2] for volume in content),
+        )
+
+    def _vms(self, proxmox: ProxmoxClient, online: set[str]) -> list[ObservedVm]:
+        """Every guest with its MACs: only its config tells them, and a stranger's may be one of ours."""
+        found: list[ObservedVm] = []
+        for vm in proxmox.vms():
+            if vm.host not in online:
+                continue
+            config = proxmox.vm_config(vm.host, vm.vmid)
+            found.append(
+                ObservedVm(
+                    vmid=vm.vmid,
+                    name=config.name,
+                    host=vm.host,
+                    running=proxmox.vm_status(vm.host, vm.vmid).status == "running",
+                    tags=frozenset(config.tags),
+                    macs=frozenset(config.macs),
+                    memory=config.memory,
+                    addresses=frozenset(config.addresses),
+                    uuid=config.smbios_uuid,
+                )
+            )
+        return found
+
+    def _image(self) -> ObservedImage:
+        """Asked from a Proxmox host, since that is where the download runs."""
+        cluster = self._site.cluster
+        url = iso_url(cluster.image.factory, site_schematic(self._site), cluster.talos)
+        with self._connect.proxmox() as proxmox:
+            try:
+                found = proxmox.image_metadata(self._site.nodes[0].host, url)
+            except (TransientError, AmbiguousError, PermanentError) as error:
+                return ObservedImage(reachable=False, why_not=str(error))
+        return ObservedImage(reachable=True, size=found.size or 0)
+
+    def _machine(self, node: Node) -> ObservedMachine:
+        if self._connect.secrets_path.exists():
+            try:
+                with self._connect.talos(node) as talos:
+                    version = talos.version().tag
+                    member = node.role == "controlplane" and bool(members_of(talos))
+                return ObservedMachine(node.name, "configured", version, member)
+            except (TransientError, RefusedError):
+                pass
+        try:
+            with self._connect.maintenance(node) as talos:
+                talos.identity()
+        except TransientError:
+            return ObservedMachine(node.name, "silent")
+        except (RefusedError, AmbiguousError):
+            return ObservedMachine(node.name, "foreign")
+        return ObservedMachine(node.name, "maintenance")
+
+    def _git(self) -> ObservedGit | None:
+        gitops = self._site.gitops
+        if gitops is None:
+            return None
+        commit = self._connect.git().resolve(gitops.revision)
+        roots = [root for root in (gitops.cni, gitops.argocd) if root]
+        roots += [root for layer in gitops.layers for root in layer.apply]
+        observed = ObservedGit(commit, {}, {})
+        for root in dict.fromkeys(roots):
+            try:
+                manifests = self._connect.render(commit, root)
+            except (BadInputError, RefusedError) as error:
+                observed.broken[root] = str(error)
+                continue
+            observed.roots[root] = tuple(manifest_ref(manifest) for manifest in manifests)
+        return observed
+
+    def _cluster(self) -> ObservedCluster:
+        if not self._connect.kubeconfig_path.exists():
+            return ObservedCluster(answers=False)
+        gitops = self._site.gitops
+        try:
+            with self._connect.kubernetes() as kubernetes:
+                ready = frozenset(node.name for node in kubernetes.nodes() if node.ready)
+                if gitops is None:
+                    return ObservedCluster(answers=True, ready_nodes=ready)
+                apps = {
+                    name: app is not None and app.sync == "Synced" and app.health == "Healthy"
+                    for layer in gitops.layers
+                    for name in layer.apps
+                    for app in [kubernetes.application(name, gitops.namespace)]
+                }
+        except (TransientError, RefusedError):
+            return ObservedCluster(answers=False)
+        return ObservedCluster(
+            answers=True,
+            ready_nodes=ready,
+            applications=apps,
+            argocd=bool(apps) and any(apps.values()),
+        )
+
+
+def _offline(name: str) -> ObservedHost:
+    return ObservedHost(name, False, 0, 0, 0, frozenset(), {}, timedelta(0), frozenset())

@@ -1,0 +1,259 @@
+"""Actions on Talos machines: from maintenance to a member of etcd, and the credentials of the new cluster."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from windlass.clients.talos import TalosClient
+from windlass.models.talos import EtcdMember
+from windlass.talosconfig.machineconfig import control_plane_config, worker_config
+from windlass.talosconfig.secrets import SecretsBundle
+from windlass.talosconfig.talosconfig import admin_talosconfig
+
+from tasks.registry import SiteAction, action
+from windlass.engine.action import Resume
+from windlass.errors import (
+    AmbiguousError,
+    NotReadyError,
+    PreflightError,
+    RefusedError,
+    UnreachableError,
+)
+from windlass.models.plan import JsonObject
+from windlass.models.site import Node
+
+
+def write_private(path: Path, text: str) -> None:
+    """The file holds `text`, mode 0600, or what it held before: never half of it."""
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+@action("talos.secrets")
+class MakeSecrets(SiteAction):
+    """The site's secrets bundle exists. A bundle that is there is never replaced: it is the cluster's identity."""
+
+    def goal(self) -> JsonObject:
+        path = self.connect.secrets_path
+        if not path.exists():
+            raise NotReadyError(f"{path} does not exist")
+        bundle = self.connect.secrets()
+        return {"path": str(path), "cluster_id": bundle.cluster_id}
+
+    def effect(self) -> JsonObject | None:
+        bundle = SecretsBundle.generate(os.urandom, datetime.now(UTC))
+        write_private(self.connect.secrets_path, bundle.to_yaml())
+        return None
+
+
+@action("talos.talosconfig")
+class WriteTalosconfig(SiteAction):
+    """The administrator's talosconfig lies where the site file says, mode 0600."""
+
+    def goal(self) -> JsonObject:
+        path = self.loaded.resolve(self.site.outputs.talosconfig)
+        if not path.exists():
+            raise NotReadyError(f"{path} does not exist")
+        return {"path": str(path)}
+
+    def effect(self) -> JsonObject | None:
+        endpoints = [self.connect.talos_address(node) for node in self.site.control_planes]
+        text = admin_talosconfig(
+            self.site.cluster.name,
+            self.connect.secrets(),
+            endpoints=endpoints,
+            nodes=[str(node.address) for node in self.site.nodes],
+            now=datetime.now(UTC),
+        )
+        write_private(self.loaded.resolve(self.site.outputs.talosconfig), text)
+        return None
+
+
+@action("talos.maintenance")
+class Maintenance(SiteAction):
+    """Gate: the machine at the node's address is in maintenance and is the VM that Proxmox says.
+
+    UUID and MAC must match; the certificate's fingerprint is kept as evidence, and the configuration is sent to no other.
+    """
+
+    patience = "boot"
+
+    def goal(self) -> JsonObject:
+        node = self.node
+        with self.connect.proxmox() as proxmox:
+            config = proxmox.vm_config(node.host, node.vmid)
+        with self.connect.maintenance(node) as talos:
+            fingerprint = talos.fingerprint()
+            identity = talos.identity()
+        if (
+            identity.uuid.lower() != (config.smbios_uuid or "").lower()
+            or node.mac not in identity.macs
+        ):
+            raise RefusedError(
+                f"the machine at {node.address} is not VM {node.vmid}: it has UUID {identity.uuid} and MACs "
+                f"{', '.join(sorted(identity.macs))}, Proxmox says {config.smbios_uuid} and {node.mac}. "
+                "Find out what has that address; nothing was sent to it"
+            )
+        return {"fingerprint": fingerprint, "uuid": identity.uuid}
+
+
+@action("talos.apply-config")
+class ApplyConfig(SiteAction):
+    """The machine took its configuration and answers with the site's own CA.
+
+    Only a machine in maintenance is configured, over a connection pinned to the fingerprint seen before.
+    """
+
+    patience = "install"
+
+    def goal(self) -> JsonObject:
+        with self.connect.talos(self.node) as talos:
+            return {"talos": talos.version().tag}
+
+    def preconditions(self) -> None:
+        with self.connect.maintenance(self.node, self._pins) as talos:
+            uuid = talos.identity().uuid
+        expected = self.evidence(f"talos.maintenance/{self.node.name}")["uuid"]
+        if uuid != expected:
+            raise PreflightError(f"{self.node.name} now has UUID {uuid}, was {expected}")
+
+    def effect(self) -> JsonObject | None:
+        config = node_config(self, self.node)
+        with self.connect.maintenance(self.node, self._pins) as talos:
+            applied = talos.apply_config(config, mode="auto")
+        return {"warnings": list(applied.warnings), "details": applied.details[:500]}
+
+    def trace(self, since: datetime) -> JsonObject | None:
+        """A machine that still answers in maintenance has not taken a config; a silent one may be installing."""
+        try:
+            with self.connect.maintenance(self.node, self._pins) as talos:
+                talos.identity()
+        except UnreachableError:
+            return {"silent_since": since.isoformat()}
+        return None
+
+    @property
+    def _pins(self) -> tuple[str, ...]:
+        return (str(self.evidence(f"talos.maintenance/{self.node.name}")["fingerprint"]),)
+
+
+def node_config(action_: SiteAction, node: Node) -> str:
+    """The machine config of a node. Its certificates also carry the address it is reached at from here."""
+    make = control_plane_config if node.role == "controlplane" else worker_config
+    reached = action_.connect.talos_address(node)
+    extra = () if reached == str(node.address) else (reached.partition(":")[0],)
+    return make(action_.site, node, action_.connect.secrets(), extra_sans=extra)
+
+
+@action("talos.installed")
+class Installed(SiteAction):
+    """Gate: the machine runs the wanted Talos from its own disk and has come as far as it can alone."""
+
+    patience = "install"
+
+    def goal(self) -> JsonObject:
+        with self.connect.talos(self.node) as talos:
+            version, status = talos.version().tag, talos.machine_status()
+        if status.stage not in ("booting", "running"):
+            raise NotReadyError(
+                f"{self.node.name} is {status.stage}: {', '.join(status.unmet) or 'no reason given'}"
+            )
+        if version != self.text("talos"):
+            raise RefusedError(
+                f"{self.node.name} came up with Talos {version}, wanted {self.text('talos')}"
+            )
+        return {"talos": version, "stage": status.stage}
+
+
+@action("talos.bootstrap-etcd")
+class BootstrapEtcd(SiteAction):
+    """etcd runs, bootstrapped once, on this one node.
+
+    Never repeated when its outcome is unknown: a second bootstrap elsewhere would split the cluster for good.
+    """
+
+    resume = Resume.NEVER
+    patience = "etcd"
+
+    def goal(self) -> JsonObject:
+        with self.connect.talos(self.node) as talos:
+            state = {service.id: service for service in talos.services()}.get("etcd")
+            if state is None or state.state != "Running" or not state.healthy:
+                raise NotReadyError(
+                    f"etcd on {self.node.name} is {state.state if state else 'absent'}"
+                )
+            members = talos.etcd_members()
+        return {"members": [member.hostname for member in members]}
+
+    def preconditions(self) -> None:
+        for node in self.site.control_planes:
+            if members := members_seen_by(self, node):
+                raise PreflightError(
+                    f"{node.name} already has etcd members ({', '.join(m.hostname for m in members)}): "
+                    "this cluster was bootstrapped before"
+                )
+
+    def effect(self) -> JsonObject | None:
+        with self.connect.talos(self.node) as talos:
+            talos.bootstrap()
+        return None
+
+    def trace(self, since: datetime) -> JsonObject | None:
+        """Etcd that left its waiting state was bootstrapped; one that still waits, with no member anywhere, was not."""
+        try:
+            with self.connect.talos(self.node) as talos:
+                etcd = {service.id: service for service in talos.services()}.get("etcd")
+        except UnreachableError as silent:
+            raise AmbiguousError(
+                f"{self.node.name} does not say whether etcd was bootstrapped: {silent}"
+            ) from silent
+        if etcd is not None and etcd.state != "Preparing":
+            return {"etcd": etcd.state}
+        return None
+
+
+def members_seen_by(action_: SiteAction, node: Node) -> tuple[EtcdMember, ...]:
+    """The etcd members this control plane knows; none when its etcd waits to be bootstrapped."""
+    with action_.connect.talos(node) as talos:
+        return members_of(talos)
+
+
+def members_of(talos: TalosClient) -> tuple[EtcdMember, ...]:
+    """The etcd members a connected control plane knows; none while its etcd waits to be bootstrapped."""
+    etcd = {service.id: service for service in talos.services()}.get("etcd")
+    if etcd is None or etcd.state != "Running":
+        return ()
+    return talos.etcd_members()
+
+
+@action("talos.etcd-member")
+class EtcdMemberGate(SiteAction):
+    """Gate: this control plane is a voting member of etcd and its etcd is healthy."""
+
+    patience = "etcd"
+
+    def goal(self) -> JsonObject:
+        with self.connect.talos(self.node) as talos:
+            return voting_member(talos, self.node)
+
+
+def voting_member(talos: TalosClient, node: Node) -> JsonObject:
+    """Evidence that the node is a voter.
+
+    Raises:
+        NotReadyError: it is not, with what it is instead.
+    """
+    etcd = {service.id: service for service in talos.services()}.get("etcd")
+    if etcd is None or etcd.state != "Running" or not etcd.healthy:
+        raise NotReadyError(f"etcd on {node.name} is {etcd.state if etcd else 'absent'}")
+    for member in talos.etcd_members():
+        if member.hostname == node.name:
+            if member.is_learner:
+                raise NotReadyError(f"{node.name} is still a learner")
+            return {"member": f"{member.id:016x}"}
+    raise NotReadyError(f"{node.name} is not in the member list")

@@ -1,0 +1,203 @@
+"""A simulated site on this machine: Proxmox, Talos, Kubernetes, Git, DNS and SSH on loopback addresses.
+
+windlass lab up --dir DIR [--speed N] [--network 127.N.0.0/16] [--detach]   the last line is `ready`
+windlass lab down --dir DIR                                                 ends it
+windlass lab fault list|set|clear --dir DIR [NAME] [key=value ...]          breaks it, by name
+"""
+
+import argparse
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from windlass.cli.printing import say
+from windlass.errors import BadInputError, NotReadyError, RefusedError
+from windlass.waiting import Pace, wait_for
+
+START = timedelta(seconds=120)
+END = timedelta(seconds=30)
+LOOK = Pace(first=timedelta(seconds=0.1), longest=timedelta(seconds=0.5))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    sub = parser.add_subparsers(dest="verb", required=True)
+    up = sub.add_parser("up", help="start a lab; in the foreground unless --detach")
+    up.add_argument(
+        "--dir",
+        type=Path,
+        required=True,
+        help="its folder: state, site.yaml, credentials, lab.json",
+    )
+    up.add_argument(
+        "--speed", type=float, default=1.0, help="how many times faster than real machines"
+    )
+    up.add_argument(
+        "--network",
+        default="127.25.0.0/16",
+        help="its loopback network; another one for a second lab",
+    )
+    up.add_argument(
+        "--detach", action="store_true", help="return when it is ready, leave it running"
+    )
+    up.add_argument(
+        "--site", type=Path, help="a lab like this site file, instead of the default site"
+    )
+    up.add_argument(
+        "--host-memory", type=int, help="MiB in each Proxmox host of a lab made with --site"
+    )
+    up.add_argument("--repository", type=Path, help="a bare Git repository to serve as the site's")
+    up.add_argument(
+        "--url",
+        action="append",
+        help="a repository URL that stands for --repository inside the lab",
+    )
+    down = sub.add_parser("down", help="end a lab and its children; its folder stays")
+    down.add_argument("--dir", type=Path, required=True)
+    fault = sub.add_parser("fault", help="list, set or clear faults")
+    fault.add_argument("what", choices=["list", "set", "clear"])
+    fault.add_argument("--dir", type=Path, required=True)
+    fault.add_argument("--times", type=int, help="how often it fires; until cleared when not given")
+    fault.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
+    fault.add_argument("name", nargs="?")
+    fault.add_argument("args", nargs="*", metavar="key=value")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.verb == "up":
+        return _up(args)
+    if args.verb == "down":
+        return _down(args.dir.absolute())
+    return _fault(args)
+
+
+def _up(args: argparse.Namespace) -> int:
+    folder: Path = args.dir.absolute()
+    if _pid(folder) is not None:
+        raise BadInputError(f"a lab already runs in {folder}: windlass lab down --dir {folder}")
+    command = [
+        sys.executable,
+        "-m",
+        "windlass.lab.up",
+        "--dir",
+        str(folder),
+        "--speed",
+        str(args.speed),
+    ]
+    command += ["--network", args.network]
+    for option in ("site", "host_memory", "repository"):
+        if (value := getattr(args, option)) is not None:
+            command += [f"--{option.replace('_', '-')}", str(value)]
+    command += [part for url in args.url or [] for part in ("--url", url)]
+    if not args.detach:
+        os.execv(sys.executable, command)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = folder / "lab.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+
+    def ready() -> None:
+        if process.poll() is not None:
+            tail = "\n".join(log.read_text().splitlines()[-5:])
+            raise RefusedError(f"the lab ended at once (see {log}):\n{tail}")
+        if not log.read_text().rstrip().endswith("ready"):
+            raise NotReadyError("its servers do not all answer yet")
+
+    wait_for("the lab", ready, timeout=START, pace=LOOK, stop=Event())
+    say(f"lab in {folder}: site file {folder / 'site.yaml'}")
+    say("ready")
+    return 0
+
+
+def _down(folder: Path) -> int:
+    pid = _pid(folder)
+    if pid is None:
+        say(f"no lab runs in {folder}")
+        return 0
+    os.kill(pid, signal.SIGTERM)
+
+    def gone() -> None:
+        if _pid(folder) is not None:
+            raise NotReadyError(f"process {pid} still runs")
+
+    wait_for("the lab to end", gone, timeout=END, pace=LOOK, stop=Event())
+    say("down")
+    return 0
+
+
+def _pid(folder: Path) -> int | None:
+    """The lab's process, when it is one: a file that outlived its process names nobody."""
+    try:
+        pid = int((folder / "lab.pid").read_text())
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return None
+    return pid if b"windlass.lab.up" in command and str(folder).encode() in command else None
+
+
+def _fault(args: argparse.Namespace) -> int:
+    folder = args.dir.absolute()
+    if args.what == "set":
+        if args.name is None:
+            raise BadInputError("which fault? windlass lab fault list --dir DIR names them")
+        given = dict(_pair(text) for text in args.args)
+        _ask(folder, "POST", "/faults", {"name": args.name, "times": args.times, "args": given})
+    elif args.what == "clear":
+        names = "&".join(f"name={name}" for name in [args.name, *args.args] if name)
+        _ask(folder, "DELETE", f"/faults?{names}")
+    found = _ask(folder, "GET", "/faults")
+    if args.json:
+        print(json.dumps(found))
+        return 0
+    active = {fault["name"]: fault for fault in found["active"]}
+    for name, does in sorted(found["known"].items()):
+        fault = active.get(name)
+        mark = f"ON {fault['args']} fired {fault['fired']}" if fault else ""
+        say(f"{name:<28} {does} {mark}".rstrip())
+    return 0
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not sign:
+        raise BadInputError(f"{text!r} should be key=value")
+    return key, value
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("lab", timeout=10)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(10)
+        self.sock.connect(str(self._path))
+
+
+def _ask(
+    folder: Path, method: str, path: str, body: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    connection = _UnixConnection(folder / "control.sock")
+    try:
+        connection.request(method, path, json.dumps(body) if body is not None else None)
+        answer = connection.getresponse()
+        said: dict[str, Any] = json.loads(answer.read())
+    except OSError as error:
+        raise BadInputError(
+            f"no lab answers in {folder}: windlass lab up --dir {folder}"
+        ) from error
+    finally:
+        connection.close()
+    if answer.status >= 400:  # noqa: PLR2004 - HTTP's own line between yes and no
+        raise BadInputError(said.get("error", f"the lab answered {answer.status}"))
+    return said
