@@ -1,0 +1,103 @@
+"""What all parts of the API server share: keyspace, registry, schemas and the record of effects."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from windlass.lab.kubernetes.calls import Call, Target
+from windlass.lab.kubernetes.crds import CustomKinds
+from windlass.lab.kubernetes.keyspace import Keyspace, Stored
+from windlass.lab.kubernetes.resources import Registry, Resource
+from windlass.lab.kubernetes.schema import Schema, definitions, minor_of
+from windlass.lab.kubernetes.status import Cause, forbidden, not_found
+from windlass.lab.oplog import Actor
+from windlass.lab.world import World
+
+Document = dict[str, Any]
+
+# Too many, and nobody's decision.
+_NOISE = {"Event", "Lease", "EndpointSlice", "Endpoints"}
+
+
+def _always() -> bool:
+    return True
+
+
+@dataclass
+class Cluster:
+    """One cluster's state; `version` is what the API server reports to be."""
+
+    world: World
+    version: str
+    keyspace: Keyspace
+    registry: Registry
+    custom: CustomKinds
+    available: Callable[[], bool] = field(default=_always)
+
+    @classmethod
+    def open(cls, world: World, version: str) -> "Cluster":
+        keyspace = Keyspace(world.store)
+        registry = Registry()
+        return cls(world, version, keyspace, registry, CustomKinds(keyspace, registry))
+
+    @property
+    def minor(self) -> str:
+        return minor_of(self.version)
+
+    def wipe(self) -> None:
+        self.keyspace.wipe()
+        self.custom.forget()
+
+    def schema(self, resource: Resource) -> Schema:
+        if resource.custom:
+            return self.custom.schema(resource, self.minor)
+        return definitions(self.minor).get(resource.definition)
+
+    def check_namespace(self, target: Target) -> None:
+        """New objects need a namespace that is there and stays."""
+        if not target.namespace or target.resource.kind == "Namespace":
+            return
+        space = self.keyspace.get("/namespaces", "", target.namespace)
+        if space is None:
+            about = self.registry.get("", "v1", "namespaces")
+            assert about is not None  # the table has it
+            raise not_found(about.about(target.namespace))
+        if "deletionTimestamp" in space.doc["metadata"]:
+            cause = Cause(
+                "NamespaceTerminating",
+                f"namespace {target.namespace} is being terminated",
+                "metadata.namespace",
+            )
+            why = (
+                f"unable to create new content in namespace {target.namespace} "
+                "because it is being terminated"
+            )
+            raise forbidden(target.resource.about(target.name), why, [cause])
+
+    def record(
+        self, call: Call, target: Target, before: Stored | None, after: Stored | None
+    ) -> None:
+        """Write an effect that takes place into the oplog, unless it is a heartbeat."""
+        kind = target.resource.kind
+        if kind in _NOISE or target.subresource == "status":
+            return
+        where = f"{target.namespace}/" if target.namespace else ""
+        self.world.oplog.append(
+            f"kubernetes.{call.verb}",
+            f"{kind}/{where}{target.name}",
+            before=_summary(before),
+            after=_summary(after),
+            actor=Actor.of_user_agent(call.user_agent),
+        )
+
+
+def _summary(stored: Stored | None) -> Document | None:
+    if stored is None:
+        return None
+    metadata = stored.doc["metadata"]
+    found: Document = {"resourceVersion": metadata["resourceVersion"]}
+    if "deletionTimestamp" in metadata:
+        found["deletionTimestamp"] = metadata["deletionTimestamp"]
+    if stored.doc["kind"] == "Node":
+        found["unschedulable"] = bool((stored.doc.get("spec") or {}).get("unschedulable"))
+    return found

@@ -1,0 +1,156 @@
+"""Custom kinds: from a CustomResourceDefinition to resources and schemas that are served at once."""
+
+from typing import Any
+
+from windlass.lab.kubernetes.keyspace import Change, Keyspace
+from windlass.lab.kubernetes.resources import Registry, Resource
+from windlass.lab.kubernetes.schema import ANY, OBJECT_META, Kind, Schema, definitions
+
+Document = dict[str, Any]
+
+STORAGE = "apiextensions.k8s.io/customresourcedefinitions"
+
+# What a structural schema checks beyond types.
+_RULES = (
+    "enum", "pattern", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength",
+    "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "multipleOf", "uniqueItems",
+    "anyOf", "oneOf", "allOf", "not",
+)  # fmt: skip
+
+
+class CustomKinds:
+    """Keeps the registry in step with the definitions in the keyspace."""
+
+    def __init__(self, keyspace: Keyspace, registry: Registry) -> None:
+        self._keyspace = keyspace
+        self._registry = registry
+        self._schemas: dict[tuple[str, str, str], Schema] = {}
+        for stored in keyspace.objects(STORAGE):
+            self._serve(stored.doc)
+        keyspace.listeners.append(self._observe)
+
+    def _observe(self, change: Change) -> None:
+        if change.storage != STORAGE:
+            return
+        self._schemas.clear()
+        if change.type == "DELETED":
+            self._registry.withdraw(change.now.name)
+        else:
+            self._serve(change.now.doc)
+
+    def _serve(self, crd: Document) -> None:
+        conditions = (crd.get("status") or {}).get("conditions") or ()
+        if any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
+            self._registry.serve(crd["metadata"]["name"], _resources(crd))
+
+    def forget(self) -> None:
+        """All definitions are gone."""
+        self._schemas.clear()
+        self._registry.withdraw_all()
+
+    def definition(self, resource: Resource) -> Document:
+        stored = self._keyspace.get(STORAGE, "", f"{resource.plural}.{resource.group}")
+        if stored is None:
+            raise LookupError(f"{resource.plural}.{resource.group} is not defined")
+        return stored.doc
+
+    def version(self, resource: Resource) -> Document:
+        """The definition's entry of this resource's version."""
+        versions = self.definition(resource)["spec"]["versions"]
+        return next(one for one in versions if one["name"] == resource.version)
+
+    def raw_schema(self, resource: Resource) -> Document:
+        return (self.version(resource).get("schema") or {}).get("openAPIV3Schema") or {}
+
+    def selectable(self, resource: Resource) -> tuple[str, ...]:
+        fields = self.version(resource).get("selectableFields") or ()
+        return tuple(one["jsonPath"].lstrip(".") for one in fields)
+
+    def schema(self, resource: Resource, minor: str) -> Schema:
+        key = (resource.group, resource.version, resource.plural)
+        known = self._schemas.get(key)
+        if known is None:
+            known = self._schemas[key] = _root(self.raw_schema(resource), resource, minor)
+        return known
+
+
+def _root(raw: Document, resource: Resource, minor: str) -> Schema:
+    schema = compile_schema(raw)
+    schema.kind = "object"
+    schema.go = resource.kind
+    schema.properties = {
+        **schema.properties,
+        "apiVersion": Schema(kind="string"),
+        "kind": Schema(kind="string"),
+        "metadata": definitions(minor).get(OBJECT_META),
+    }
+    return schema
+
+
+def compile_schema(raw: Document) -> Schema:
+    """One node of a structural schema."""
+    properties = {key: compile_schema(below) for key, below in raw.get("properties", {}).items()}
+    values = raw.get("additionalProperties")
+    items = raw.get("items")
+    preserve = bool(raw.get("x-kubernetes-preserve-unknown-fields"))
+    return Schema(
+        kind=_kind(raw, properties, values),
+        properties=properties,
+        values=compile_schema(values) if isinstance(values, dict) else ANY if preserve else None,
+        items=compile_schema(items) if isinstance(items, dict) else None,
+        list_type=raw.get("x-kubernetes-list-type", "atomic"),
+        keys=tuple(raw.get("x-kubernetes-list-map-keys", ())),
+        atomic=raw.get("x-kubernetes-map-type") == "atomic",
+        required=tuple(raw.get("required", ())),
+        preserve=preserve,
+        embedded=bool(raw.get("x-kubernetes-embedded-resource")),
+        nullable=bool(raw.get("nullable")),
+        has_default="default" in raw,
+        default=raw.get("default"),
+        format=raw.get("format", ""),
+        rules={key: raw[key] for key in _RULES if key in raw},
+    )
+
+
+def _kind(raw: Document, properties: dict[str, Schema], values: Any) -> Kind:
+    if raw.get("x-kubernetes-int-or-string"):
+        return "int-or-string"
+    kind = raw.get("type", "any")
+    if kind == "object" and isinstance(values, dict) and not properties:
+        return "map"
+    return kind
+
+
+def _resources(crd: Document) -> list[Resource]:
+    spec = crd["spec"]
+    names = spec["names"]
+    served = list[Resource]()
+    for version in sorted(spec["versions"], key=lambda one: _priority(one["name"])):
+        if not version.get("served"):
+            continue
+        below = version.get("subresources") or {}
+        served.append(
+            Resource(
+                group=spec["group"],
+                version=version["name"],
+                plural=names["plural"],
+                kind=names["kind"],
+                namespaced=spec["scope"] == "Namespaced",
+                short=tuple(names.get("shortNames") or ()),
+                categories=tuple(names.get("categories") or ()),
+                subresources=tuple(name for name in ("scale", "status") if name in below),
+                singular=names.get("singular") or names["kind"].lower(),
+                custom=True,
+            )
+        )
+    return served
+
+
+def _priority(version: str) -> tuple[int, int, int, str]:
+    """Stable versions before beta before alpha, higher numbers first."""
+    rest = version.removeprefix("v")
+    for rank, word in ((1, "beta"), (2, "alpha")):
+        major, found, minor = rest.partition(word)
+        if found and major.isdigit():
+            return rank, -int(major), -int(minor or 0), ""
+    return (0, -int(rest), 0, "") if rest.isdigit() else (3, 0, 0, version)

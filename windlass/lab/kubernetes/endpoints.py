@@ -1,0 +1,308 @@
+"""From an HTTP request to an answer: authentication, routing, bodies, statuses and streams."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import orjson
+import yaml
+from aiohttp import web
+
+from windlass.lab.kubernetes import discovery, openapi, status
+from windlass.lab.kubernetes.calls import Call, User, resolve
+from windlass.lab.kubernetes.cluster import Cluster
+from windlass.lab.kubernetes.forms import Form
+from windlass.lab.kubernetes.keyspace import Stored
+from windlass.lab.kubernetes.operations import Operations, Outcome
+from windlass.lab.kubernetes.status import ApiError
+from windlass.lab.kubernetes.watching import Watch, list_objects, selection
+
+Document = dict[str, Any]
+PodLogs = Callable[[str, str, str], AsyncIterator[bytes] | None]
+
+_JSON = "application/json"
+_BODIES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
+
+
+def _no_logs(namespace: str, name: str, container: str) -> AsyncIterator[bytes] | None:
+    del namespace, name, container
+    return None
+
+
+class Endpoints:
+    """Everything the server answers."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.operations = Operations(cluster)
+        self.pod_logs: PodLogs = _no_logs
+
+    def prepare(self) -> None:
+        """Make what an API server makes by itself when it starts."""
+        for name in ("default", "kube-system", "kube-public", "kube-node-lease"):
+            if self.cluster.keyspace.get("/namespaces", "", name) is None:
+                self._create("namespaces", {"metadata": {"name": name}})
+
+    def _create(self, plural: str, doc: Document) -> None:
+        call = Call(
+            verb="create",
+            target=resolve(f"/api/v1/{plural}", self.cluster.registry),
+            query={},
+            user=User("system:apiserver", ("system:masters",)),
+            user_agent="kube-apiserver",
+            now=self.cluster.world.clock.now(),
+        )
+        self.operations.create(call, doc)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await self._answer(request)
+        except ApiError as error:
+            return _respond(orjson.dumps(error.json()), error.code, error.headers)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.path
+        if path in ("/healthz", "/livez", "/readyz"):
+            return self._health(request)
+        user = _user(request)
+        if not path.startswith(("/api/", "/apis/")) or path.count("/") < 3:
+            return self._about_itself(request)
+        if path.startswith("/apis/") and path.rstrip("/").count("/") == 3:
+            return self._about_itself(request)
+        return await self._resource(request, user)
+
+    def _health(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self.cluster.available():
+            return web.Response(text="ok")
+        name = request.path.removeprefix("/")
+        text = f"[+]ping ok\n[-]etcd failed: reason withheld\n{name} check failed\n"
+        return web.Response(text=text, status=500)
+
+    def _about_itself(self, request: web.BaseRequest) -> web.StreamResponse:
+        path, registry = request.path.rstrip("/"), self.cluster.registry
+        accept = request.headers.get("Accept", "")
+        if path == "/version":
+            return _json(self._version())
+        if path in ("/api", "/apis") and discovery.wants_aggregated(accept):
+            body = orjson.dumps(discovery.aggregated(registry, core=path == "/api"))
+            kind = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+            return _respond(body, content_type=kind)
+        if path == "/api":
+            return _json(discovery.versions(request.host))
+        if path == "/apis":
+            return _json(discovery.group_list(registry))
+        if path.startswith("/openapi/v3"):
+            return self._openapi(path)
+        return self._group(path)
+
+    def _group(self, path: str) -> web.StreamResponse:
+        registry = self.cluster.registry
+        groups = registry.groups()
+        parts = path.strip("/").split("/")
+        if parts == ["api", "v1"]:
+            return _json(discovery.resource_list(registry, "", "v1"))
+        if parts[0] == "apis" and len(parts) > 1 and parts[1] in groups:
+            if len(parts) == 2:
+                head = {"kind": "APIGroup", "apiVersion": "v1"}
+                return _json(head | discovery.group(registry, parts[1]))
+            if parts[2] in groups[parts[1]]:
+                return _json(discovery.resource_list(registry, parts[1], parts[2]))
+        return web.Response(text="404 page not found\n", status=404)
+
+    def _openapi(self, path: str) -> web.StreamResponse:
+        registry = self.cluster.registry
+        if path == "/openapi/v3":
+            return _json(openapi.index(registry, self.cluster.keyspace.revision))
+        parts = path.removeprefix("/openapi/v3/").split("/")
+        group, version = ("", parts[1]) if parts[0] == "api" else (parts[1], parts[-1])
+        found = registry.of_version(group, version)
+        if not found:
+            return web.Response(text="404 page not found\n", status=404)
+        custom = {r.kind: self.cluster.custom.raw_schema(r) for r in found if r.custom}
+        return _json(openapi.document(registry, group, version, self.cluster.minor, custom))
+
+    def _version(self) -> Document:
+        major, minor = self.cluster.minor.split(".")
+        return {
+            "major": major,
+            "minor": minor,
+            "gitVersion": self.cluster.version,
+            "gitCommit": "windlass-lab",
+            "gitTreeState": "clean",
+            "buildDate": "1970-01-01T00:00:00Z",
+            "goVersion": "none",
+            "compiler": "none",
+            "platform": "linux/amd64",
+        }
+
+    async def _resource(self, request: web.BaseRequest, user: User) -> web.StreamResponse:
+        target = resolve(request.path, self.cluster.registry)
+        query = dict(request.query)
+        verb = _verb(request.method, bool(target.name), query)
+        call = Call(
+            verb=verb,
+            target=target,
+            query=query,
+            user=user,
+            user_agent=request.headers.get("User-Agent", ""),
+            now=self.cluster.world.clock.now(),
+            content_type=request.content_type if request.can_read_body else _JSON,
+            accept=request.headers.get("Accept", ""),
+        )
+        self._authorize(call)
+        if not self.cluster.available():
+            raise ApiError(500, "InternalError", "etcdserver: no leader")
+        self._check_verb(call)
+        if verb == "watch":
+            return await self._watch(request, call)
+        body = await self._body(request, call)
+        return self._perform(call, body)
+
+    def _authorize(self, call: Call) -> None:
+        if call.user.may_everything:
+            return
+        target = call.target
+        where = (
+            f' in the namespace "{target.namespace}"' if target.namespace else " at the cluster scope"
+        )
+        what = target.resource.plural + (f"/{target.subresource}" if target.subresource else "")
+        why = (
+            f'User "{call.user.name}" cannot {call.verb} resource "{what}" in API group '
+            f'"{target.resource.group}"{where}'
+        )
+        raise status.forbidden(target.resource.about(target.name), why)
+
+    def _check_verb(self, call: Call) -> None:
+        target = call.target
+        if target.subresource and target.subresource not in target.resource.subresources:
+            raise status.no_such_resource()
+        if not target.subresource and call.verb not in target.resource.verbs:
+            raise status.method_not_allowed()
+        if call.verb in ("create", "deletecollection") and not target.subresource and (
+            target.resource.namespaced and target.namespace is None
+        ):
+            raise status.method_not_allowed()
+
+    async def _body(self, request: web.BaseRequest, call: Call) -> Any:
+        raw = await request.read()
+        if not raw:
+            return None if call.verb in ("delete", "deletecollection", "get", "list") else {}
+        media = call.content_type
+        if call.verb == "patch":
+            if media not in _PATCHES:
+                raise ApiError(
+                    415, "UnsupportedMediaType", "415: Unsupported Media Type", details={}
+                )
+        elif media not in _BODIES:
+            raise status.unsupported_media_type(_BODIES)
+        if media == "application/vnd.kubernetes.protobuf":
+            raise status.unsupported_media_type(_BODIES[:2])
+        return _parse(raw, media, call)
+
+    def _perform(self, call: Call, body: Any) -> web.StreamResponse:
+        verb, target = call.verb, call.target
+        if verb == "list":
+            return _respond(list_objects(call, self.cluster))
+        if verb == "deletecollection":
+            self.operations.delete_collection(call, body or {}, selection(call, self.cluster))
+            return _respond(list_objects(call, self.cluster))
+        if verb == "get":
+            return self._render(call, Outcome(self.operations.get(target)))
+        actions: dict[str, Callable[[Call, Any], Outcome]] = {
+            "create": self.operations.create,
+            "update": self.operations.update,
+            "patch": self.operations.patch,
+            "delete": lambda call, body: self.operations.delete(call, body or {}),
+        }
+        return self._render(call, actions[verb](call, body))
+
+    def _render(self, call: Call, outcome: Outcome) -> web.StreamResponse:
+        headers = [("Warning", f'299 - "{_quoted(text)}"') for text in call.warnings]
+        if isinstance(outcome.stored, Stored):
+            body = Form.of(call, self.cluster).one(outcome.stored)
+        else:
+            body = orjson.dumps(outcome.doc)
+        response = _respond(body, outcome.code)
+        for name, value in headers:
+            response.headers.add(name, value)
+        return response
+
+    async def _watch(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+        watch = Watch.open(call, self.cluster)
+        response = web.StreamResponse(headers={"Content-Type": _JSON})
+        response.enable_chunked_encoding()
+        try:
+            await response.prepare(request)
+            async for batch in watch.batches():
+                await response.write(batch)
+            await response.write_eof()
+        except ConnectionResetError:
+            return response
+        finally:
+            watch.close()
+        return response
+
+
+_PATCHES = (
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+)
+
+
+def _verb(method: str, named: bool, query: dict[str, str]) -> str:
+    if method in ("GET", "HEAD"):
+        if query.get("watch", "").lower() in ("1", "true"):
+            return "watch"
+        return "get" if named else "list"
+    if method == "DELETE":
+        return "delete" if named else "deletecollection"
+    if method not in _VERBS:
+        raise status.method_not_allowed()
+    return _VERBS[method]
+
+
+def _parse(raw: bytes, media: str, call: Call) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        if not media.endswith("yaml"):
+            kind = call.target.resource.kind
+            raise status.bad_request(
+                f"the object provided is unrecognized (must be of type {kind}): couldn't get "
+                f"version/kind; json parse error: {error} ({raw[:64].decode(errors='replace')})"
+            ) from error
+    try:
+        return yaml.safe_load(raw)
+    except yaml.YAMLError as error:
+        raise status.bad_request(f"error decoding YAML: {error}") from error
+
+
+def _user(request: web.BaseRequest) -> User:
+    transport = request.transport
+    certificate = transport.get_extra_info("peercert") if transport else None
+    if not certificate:
+        raise status.unauthorized()
+    parts = [pair for rdn in certificate["subject"] for pair in rdn]
+    names = [value for key, value in parts if key == "commonName"]
+    groups = tuple(value for key, value in parts if key == "organizationName")
+    return User(names[0] if names else "", (*groups, "system:authenticated"))
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _json(doc: Document) -> web.Response:
+    return _respond(orjson.dumps(doc))
+
+
+def _respond(
+    body: bytes,
+    code: int = 200,
+    headers: dict[str, str] | None = None,
+    content_type: str = _JSON,
+) -> web.Response:
+    fixed = {"Content-Type": content_type, "Cache-Control": "no-cache, private"}
+    return web.Response(body=body, status=code, headers=fixed | (headers or {}))

@@ -1,0 +1,161 @@
+"""JSON patch, merge patch and strategic merge patch on plain documents. Results are new; inputs stay as they are."""
+
+from typing import Any
+
+import jsonpatch
+import jsonpointer
+
+from windlass.lab.kubernetes.schema import ANY, Schema
+from windlass.lab.kubernetes.status import ApiError, bad_request
+
+Document = dict[str, Any]
+
+_DIRECTIVE = "$patch"
+_RETAIN = "$retainKeys"
+_ORDER = "$setElementOrder/"
+_DELETE = "$deleteFromPrimitiveList/"
+
+
+def json_patch(doc: Document, operations: Any) -> Document:
+    """RFC 6902, all or nothing.
+
+    Raises:
+        ApiError: 400 for what is not a patch, 422 for one that does not fit the document.
+    """
+    if not isinstance(operations, list):
+        raise bad_request("error decoding patch: json: cannot unmarshal object into a JSON patch")
+    try:
+        return jsonpatch.JsonPatch(operations).apply(doc, in_place=False)
+    except jsonpatch.InvalidJsonPatch as error:
+        raise bad_request(f"error decoding patch: {error}") from error
+    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException) as error:
+        message = f"the server rejected our request due to an error in our request: {error}"
+        raise ApiError(422, "Invalid", message, details={}) from error
+
+
+def merge_patch(doc: Any, patch: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(doc) if isinstance(doc, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge_patch(merged.get(key), value)
+    return merged
+
+
+def strategic_merge_patch(doc: Document, patch: Document, schema: Schema) -> Document:
+    """Merge with the merge keys of the kind and the directives `$patch`, `$retainKeys`, `$setElementOrder`, ..."""
+    return _merge_map(doc, patch, schema)
+
+
+def _merge_map(doc: Document, patch: Document, schema: Schema) -> Document:
+    patch = dict(patch)
+    directive = patch.pop(_DIRECTIVE, None)
+    if directive == "replace":
+        return _plain(patch)
+    if directive == "delete":
+        return {}
+    if directive not in (None, "merge"):
+        raise bad_request(f"unable to recognize directive: {directive}")
+    merged = dict(doc)
+    if _RETAIN in patch:
+        kept = patch.pop(_RETAIN)
+        merged = {key: value for key, value in merged.items() if key in kept}
+    orders = {k.removeprefix(_ORDER): v for k, v in patch.items() if k.startswith(_ORDER)}
+    removals = {k.removeprefix(_DELETE): v for k, v in patch.items() if k.startswith(_DELETE)}
+    for key, gone in removals.items():
+        if isinstance(merged.get(key), list):
+            merged[key] = [one for one in merged[key] if one not in gone]
+    for key, value in patch.items():
+        if not key.startswith((_ORDER, _DELETE)):
+            _merge_member(merged, key, value, schema.child(key) or ANY, orders.get(key))
+    for key, order in orders.items():
+        if key not in patch and isinstance(merged.get(key), list):
+            merge_key = (schema.child(key) or ANY).merge_key
+            merged[key] = _reorder(merged[key], order, merged[key], merge_key)
+    return merged
+
+
+def _merge_member(
+    merged: Document, key: str, value: Any, schema: Schema, order: list[Any] | None
+) -> None:
+    before = merged.get(key)
+    if value is None:
+        merged.pop(key, None)
+    elif isinstance(value, dict) and isinstance(before, dict) and _merges(schema):
+        merged[key] = _merge_map(before, value, schema)
+    elif isinstance(value, list) and isinstance(before, list) and "merge" in schema.strategies:
+        merged[key] = _merge_list(before, value, schema, order)
+    else:
+        merged[key] = _plain(value)
+
+
+def _merges(schema: Schema) -> bool:
+    return "replace" not in schema.strategies
+
+
+def _merge_list(before: list[Any], patch: list[Any], schema: Schema, order: Any) -> list[Any]:
+    key = schema.merge_key
+    if not key:
+        merged = before + [one for one in patch if one not in before]
+        return _reorder(merged, order if order is not None else patch, before, "")
+    if any(one.get(_DIRECTIVE) == "replace" for one in patch):
+        return [_plain(one) for one in patch if one.get(_DIRECTIVE) != "replace"]
+    wanted = [one for one in patch if one.get(_DIRECTIVE) != "delete"]
+    gone = [_key_of(one, key) for one in patch if one.get(_DIRECTIVE) == "delete"]
+    merged = [one for one in before if one.get(key) not in gone]
+    for one in wanted:
+        at = next((i for i, old in enumerate(merged) if old.get(key) == _key_of(one, key)), None)
+        if at is None:
+            merged.append(_plain(one))
+        else:
+            merged[at] = _merge_map(merged[at], one, schema.items or ANY)
+    return _reorder(merged, order if order is not None else wanted, before, key)
+
+
+def _key_of(element: Document, key: str) -> Any:
+    if key not in element:
+        raise bad_request(f"map: {element} does not contain declared merge key: {key}")
+    return element[key]
+
+
+def _reorder(merged: list[Any], order: list[Any], before: list[Any], key: str) -> list[Any]:
+    """Elements named in `order` follow it; the others keep their place relative to `before`."""
+
+    def identity(element: Any) -> Any:
+        return element.get(key) if key and isinstance(element, dict) else element
+
+    wanted = [identity(one) for one in order]
+    stood = [identity(one) for one in before]
+    named = sorted(
+        (one for one in merged if identity(one) in wanted),
+        key=lambda one: wanted.index(identity(one)),
+    )
+    others = [one for one in merged if identity(one) not in wanted]
+    result = list[Any]()
+    while named and others:
+        left, right = identity(others[0]), identity(named[0])
+        first = left in stood and right in stood and stood.index(left) < stood.index(right)
+        result.append(others.pop(0) if first else named.pop(0))
+    return result + others + named
+
+
+def _plain(value: Any) -> Any:
+    """A patch value that meets nothing: without directives and nulls."""
+    if isinstance(value, list):
+        items = [_plain(one) for one in value if not _is_delete(one)]
+        return [one for one in items if one is not None]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _plain(below)
+        for key, below in value.items()
+        if below is not None and key not in (_DIRECTIVE, _RETAIN) and not key.startswith((_ORDER, _DELETE))
+    }
+
+
+def _is_delete(value: Any) -> bool:
+    return isinstance(value, dict) and value.get(_DIRECTIVE) == "delete"

@@ -1,0 +1,233 @@
+"""List and watch: consistent lists with continuation, and streams of what happens after them."""
+
+import base64
+import binascii
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from windlass.lab.kubernetes.calls import Call
+from windlass.lab.kubernetes.cluster import Cluster
+from windlass.lab.kubernetes.forms import Form
+from windlass.lab.kubernetes.keyspace import Change, CompactedError, Feed, Keyspace, Stored
+from windlass.lab.kubernetes.selectors import Predicate, field_selector, label_selector
+from windlass.lab.kubernetes.status import (
+    ApiError,
+    Cause,
+    bad_request,
+    expired,
+    invalid,
+    too_large_revision,
+)
+
+Document = dict[str, Any]
+
+_BOOKMARK_SECONDS = 60.0
+_LAST_BOOKMARK_SECONDS = 2.0
+_DEFAULT_WATCH_SECONDS = 1800.0
+
+
+def selection(call: Call, cluster: Cluster) -> Predicate:
+    """The call's label and field selectors, and the name of a watch on one object."""
+    resource = call.target.resource
+    custom = cluster.custom.selectable(resource) if resource.custom else ()
+    tests = [
+        label_selector(call.query.get("labelSelector", "")),
+        field_selector(call.query.get("fieldSelector", ""), resource, custom),
+    ]
+    if call.target.name:
+        name = call.target.name
+        tests.append(lambda doc: doc["metadata"]["name"] == name)
+    wanted = [test for test in tests if test is not None]
+    return lambda doc: all(test(doc) for test in wanted)
+
+
+def list_objects(call: Call, cluster: Cluster) -> bytes:
+    form = Form.of(call, cluster)
+    selects = selection(call, cluster)
+    keyspace = cluster.keyspace
+    revision = _revision(call.query.get("resourceVersion", ""), call)
+    if revision > keyspace.revision:
+        raise too_large_revision(revision, keyspace.revision)
+    found = [
+        one
+        for one in keyspace.objects(call.target.resource.storage, call.target.namespace)
+        if selects(one.doc)
+    ]
+    page, metadata = _page(call, keyspace, found)
+    return form.many(page, metadata)
+
+
+def _revision(text: str, call: Call) -> int:
+    if not text:
+        return 0
+    if not text.isdigit():
+        detail = f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        raise invalid(
+            call.target.resource.about(), [Cause("FieldValueInvalid", detail, "resourceVersion")]
+        )
+    return int(text)
+
+
+def _page(
+    call: Call, keyspace: Keyspace, found: list[Stored]
+) -> tuple[list[Stored], Document]:
+    """One page of a list. Later pages show what is there when they are asked for, not a snapshot."""
+    limit = call.number("limit") or 0
+    revision, start = keyspace.revision, ("", "")
+    if token := call.query.get("continue"):
+        revision, start = _parse_continue(token, keyspace)
+        found = [one for one in found if (one.namespace, one.name) > start]
+    metadata: Document = {"resourceVersion": str(revision)}
+    if limit and len(found) > limit:
+        last = found[limit - 1]
+        said = {"v": "meta.k8s.io/v1", "rv": revision, "start": [last.namespace, last.name]}
+        metadata["continue"] = base64.urlsafe_b64encode(orjson.dumps(said)).decode().rstrip("=")
+        if not call.query.get("labelSelector") and not call.query.get("fieldSelector"):
+            metadata["remainingItemCount"] = len(found) - limit
+        found = found[:limit]
+    return found, metadata
+
+
+def _parse_continue(token: str, keyspace: Keyspace) -> tuple[int, tuple[str, str]]:
+    try:
+        said = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        revision, (namespace, name) = int(said["rv"]), said["start"]
+    except (binascii.Error, ValueError, KeyError, TypeError) as error:
+        raise bad_request(f"continue key is not valid: {error}") from error
+    if revision < keyspace.compacted:
+        raise expired(
+            "The provided continue parameter is too old to display a consistent list result. You can start a "
+            "new list without the continue parameter, or use the continue token in this response to retrieve the "
+            "remainder of the results. Continuing with the provided token results in an inconsistent list - objects "
+            "that were created, modified, or deleted between the time the first chunk was returned and now may show "
+            "up in the list."
+        )
+    return revision, (namespace, name)
+
+
+@dataclass
+class Watch:
+    """One open watch. `lines` yields rendered events in batches, one batch a write."""
+
+    call: Call
+    cluster: Cluster
+    form: Form
+    selects: Predicate
+    feed: Feed
+    backlog: list[bytes]
+    sent: int
+
+    @classmethod
+    def open(cls, call: Call, cluster: Cluster) -> "Watch":
+        """Fix the point where the watch starts.
+
+        Raises:
+            ApiError: 400 or 410, before anything was streamed.
+        """
+        form, selects = Form.of(call, cluster), selection(call, cluster)
+        keyspace, storage = cluster.keyspace, call.target.resource.storage
+        said = call.query.get("resourceVersion", "")
+        revision = _revision(said, call)
+        initial = _wants_initial(call)
+        watch = cls(call, cluster, form, selects, Feed(), [], keyspace.revision)
+        if initial or (revision == 0 and initial is None):
+            watch._begin_with_state(bookmark=bool(initial))
+        elif revision:
+            watch._begin_with_past(revision)
+        watch.feed = keyspace.subscribe(storage)
+        return watch
+
+    def close(self) -> None:
+        self.cluster.keyspace.unsubscribe(self.call.target.resource.storage, self.feed)
+
+    def _begin_with_state(self, *, bookmark: bool) -> None:
+        keyspace, target = self.cluster.keyspace, self.call.target
+        for index, stored in enumerate(keyspace.objects(target.resource.storage, target.namespace)):
+            if self.selects(stored.doc):
+                change = Change("ADDED", stored.revision, target.resource.storage, stored, None)
+                line = self.form.event("ADDED", change, stored, columns=index == 0)
+                self.backlog.append(line)
+        if bookmark:
+            annotations = {"k8s.io/initial-events-end": "true"}
+            self.backlog.append(self.form.bookmark(keyspace.revision, annotations))
+
+    def _begin_with_past(self, revision: int) -> None:
+        try:
+            past = self.cluster.keyspace.since(self.call.target.resource.storage, revision)
+        except CompactedError as error:
+            raise expired(f"too old resource version: {revision} ({error})") from error
+        for change in past:
+            self.backlog.extend(self._lines(change))
+
+    def _lines(self, change: Change) -> list[bytes]:
+        """What this watcher sees of a change: nothing, or one event."""
+        namespace = self.call.target.namespace
+        if namespace is not None and change.now.namespace != namespace:
+            return []
+        was = change.before is not None and self.selects(change.before.doc)
+        now = change.type != "DELETED" and self.selects(change.now.doc)
+        if not was and not now:
+            return []
+        kind = ("MODIFIED" if was else "ADDED") if now else "DELETED"
+        stored = change.now
+        if kind == "DELETED" and change.type != "DELETED" and change.before is not None:
+            stored = _at_revision(change.before, change.revision)
+        return [self.form.event(kind, change, stored, columns=not self.backlog)]
+
+    async def batches(self) -> AsyncIterator[bytes]:
+        """Events until the client's timeout, the server's end or a compaction."""
+        asked = self.call.number("timeoutSeconds")
+        end = time.monotonic() + (asked or _DEFAULT_WATCH_SECONDS)
+        bookmarks = self.call.flag("allowWatchBookmarks")
+        next_bookmark = min(time.monotonic() + _BOOKMARK_SECONDS, end - _LAST_BOOKMARK_SECONDS)
+        if self.backlog:
+            yield b"".join(self.backlog)
+        while True:
+            moment = time.monotonic()
+            if moment >= end:
+                return
+            until = min(end, next_bookmark) if bookmarks and next_bookmark > moment else end
+            changes = await self.feed.take(max(until - moment, 0.0))
+            lines = [line for change in changes for line in self._lines(change)]
+            if lines:
+                yield b"".join(lines)
+            if self.feed.gone:
+                yield error_line(expired("The resourceVersion for the provided watch is too old."))
+            if self.feed.closed:
+                return
+            if bookmarks and not changes and time.monotonic() >= next_bookmark:
+                yield self.form.bookmark(self.cluster.keyspace.revision, {})
+                next_bookmark = time.monotonic() + _BOOKMARK_SECONDS
+                if next_bookmark > end:
+                    next_bookmark = end + 1
+
+
+def _wants_initial(call: Call) -> bool | None:
+    if "sendInitialEvents" not in call.query:
+        return None
+    about = call.target.resource.about()
+    wanted = call.flag("sendInitialEvents")
+    if call.query.get("resourceVersionMatch") != "NotOlderThan":
+        raise ApiError(
+            422,
+            "Invalid",
+            'ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: '
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            details=about.details(),
+        )
+    return wanted
+
+
+def _at_revision(stored: Stored, revision: int) -> Stored:
+    metadata = {**stored.doc["metadata"], "resourceVersion": str(revision)}
+    doc = {**stored.doc, "metadata": metadata}
+    body = {key: value for key, value in doc.items() if key not in ("kind", "apiVersion")}
+    return Stored(stored.namespace, stored.name, doc, revision, orjson.dumps(body)[1:])
+
+
+def error_line(error: ApiError) -> bytes:
+    return b'{"type":"ERROR","object":%b}\n' % orjson.dumps(error.json())
