@@ -1,4 +1,4 @@
-"""Where Windlass keeps its state: one private folder, named by WINDLASS_HOME or ~/.local/share/windlass."""
+"""Where Windlass keeps its state: one private folder, WINDLASS_HOME or ~/.local/share/windlass."""
 
 import os
 import stat
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from windlass.errors import BadInputError
 
-# A folder that holds one of these, or nothing, is Windlass's own and may be made private without asking.
+# A folder that holds one of these, or nothing, is Windlass's own and may be made private.
 OWN = frozenset({"journal.db", "sites", "locks", "serve.json", "prefect"})
 
 

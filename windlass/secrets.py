@@ -1,7 +1,7 @@
 """References to secrets become values here, late: `file:PATH`, `env:NAME`, `sops:FILE#key`.
 
-Values are never logged, stored or passed as parameters. Each one that was resolved is known to `redact`, so that
-it cannot leave through a message that quotes it.
+Values are never logged, stored or passed as parameters. Each one that was resolved is known to
+`redact`, so that it cannot leave through a message that quotes it.
 """
 
 import base64
@@ -33,7 +33,7 @@ def resolve(ref: str, base: Path) -> SecretStr:
     """The value that `ref` names; relative paths are relative to the folder `base`.
 
     Raises:
-        BadInputError: the reference is malformed, or what it names is missing, empty or open to others.
+        BadInputError: it is malformed, or what it names is missing, empty or open to others.
     """
     scheme, _, rest = ref.partition(":")
     if scheme == "file":
@@ -54,7 +54,7 @@ def resolve(ref: str, base: Path) -> SecretStr:
 
 
 def secret_path(path: str, base: Path) -> Path:
-    """`path` seen from the folder `base`; it never climbs out with `..`, and says so when it tries."""
+    """`path` seen from the folder `base`, which it never leaves with `..`."""
     if "\0" in path or path.startswith("//"):
         raise BadInputError(f"secret file:{path!r} is not a path: write file:folder/name")
     if ".." in Path(path).parts:
@@ -68,7 +68,7 @@ def read_private(path: Path) -> str:
     """The text of a file that only its owner can read.
 
     Raises:
-        BadInputError: it is missing, a symlink, not a plain file, of another owner, or open to group or world.
+        BadInputError: it is missing, a symlink, no plain file, of another owner, or open to others.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -148,7 +148,7 @@ def _remember(value: str) -> None:
 
 
 def redact(text: str) -> str:
-    """`text` without the values that were resolved in this process, plain, URL-quoted or in base64."""
+    """`text` without the values resolved in this process, plain, URL-quoted or in base64."""
     for value in sorted(_live, key=len, reverse=True):
         text = text.replace(value, "[secret]")
     return text

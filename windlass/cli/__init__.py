@@ -1,4 +1,4 @@
-"""The command `windlass`: a table of commands, each imported when it is asked for, and one place where errors end."""
+"""The command `windlass`: commands imported when asked for, and one place where errors end."""
 
 import argparse
 import difflib
@@ -22,7 +22,7 @@ class CommandModule(Protocol):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code says how it ended. Nothing but Ctrl-C and help leaves by an exception."""
+    """Run one command; the exit code says how it ended."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in {"-h", "--help", "help"}:
         print(_overview())
@@ -30,9 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[0] == "--version":
         print(f"windlass {__version__}")
         return exits.DONE
+    return _guarded(given[0], given[1:])
+
+
+def _guarded(name: str, given: list[str]) -> int:
     as_json = "--json" in given
     try:
-        return _run(_command(given[0]), given[1:])
+        return _run(_command(name), given)
     except KeyboardInterrupt:
         return _report(InterruptedError("interrupted"), exits.INTERRUPTED, as_json=as_json)
     except BrokenPipeError:
@@ -41,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exits.FAILED
     except WindlassError as error:
         return _report(error, exits.exit_code(error), as_json=as_json)
-    except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a message
+    except Exception as error:
         if os.environ.get("WINDLASS_TRACEBACK"):
             raise
         return _report(error, exits.FAILED, as_json=as_json)
@@ -52,7 +56,8 @@ def _overview() -> str:
     listed = "\n".join(f"  {command.name:<{width}}  {command.says}" for command in COMMANDS)
     return (
         "usage: windlass COMMAND ...\n\n"
-        "Hauls a Talos-on-Proxmox Kubernetes cluster through its life; its journal keeps every step that was done.\n\n"
+        "Hauls a Talos-on-Proxmox Kubernetes cluster through its life, "
+        "and keeps every step in its journal.\n\n"
         f"{listed}\n\nwindlass COMMAND --help says more. Every command takes --json."
     )
 

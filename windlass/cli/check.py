@@ -1,4 +1,7 @@
-"""Read a site file and say what is wrong with it: file, line, key, why, and what to do. Nothing is connected to."""
+"""Read a site file and say what is wrong with it: file, line, key and what to do.
+
+Nothing is connected to.
+"""
 
 import argparse
 

@@ -1,11 +1,11 @@
-"""Every command of `windlass`: its name, where it is, and the line that help shows without importing it."""
+"""Every command of `windlass`: its name, its module, and the line that help shows of it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Command:
-    """`module` has `add_arguments(parser)` and `run(args) -> int`; it is imported when the command is asked for."""
+    """`module` has `add_arguments(parser)` and `run(args) -> int`; it is imported when asked for."""
 
     name: str
     module: str

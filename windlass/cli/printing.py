@@ -1,6 +1,7 @@
 """What commands print: rich on a terminal, plain lines otherwise, JSON where asked for.
 
-Text from outside is made harmless first: control characters and characters that reorder text are shown, not obeyed.
+Text from outside is made harmless first: control characters, and those that reorder text, are shown
+and not obeyed.
 """
 
 import json

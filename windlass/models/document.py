@@ -1,7 +1,7 @@
-"""A YAML document as plain values, with the line of each; stricter than YAML so that what is read is what was meant.
+"""A YAML document as plain values, with the line of each; stricter than YAML is.
 
-Numbers are plain decimals, booleans are `true` and `false`, keys are text and appear once. Tags, merge keys, invisible
-characters and documents that grow when their aliases are expanded are refused.
+Numbers are plain decimals, booleans are `true` and `false`, keys are text and appear once. Tags,
+merge keys, invisible characters and documents that explode with their aliases are refused.
 """
 
 import re
@@ -40,7 +40,7 @@ class Problem:
 
 @dataclass
 class Document:
-    """What was read. `lines` maps each location to the line of its key or list item, counted from one."""
+    """What was read. `lines` maps each location to the line of its key or item, from one."""
 
     value: Value = None
     lines: dict[Location, int] = field(default_factory=dict[Location, int])

@@ -1,4 +1,4 @@
-"""Reads a site file; what is wrong with it is told as file, line, key, why and what to do, all of it at once."""
+"""Reads a site file; what is wrong with it is told as file, line, key and what to do, all at once."""
 
 import difflib
 import json
@@ -13,7 +13,14 @@ from pydantic import BaseModel, ValidationError
 
 from windlass.errors import BadInputError
 from windlass.home import windlass_home
-from windlass.models.document import Document, Location, Problem, dotted, read_document
+from windlass.models.document import (
+    MAX_PROBLEMS,
+    Document,
+    Location,
+    Problem,
+    dotted,
+    read_document,
+)
 from windlass.models.site import Site
 
 MAX_BYTES = 1024 * 1024
@@ -22,6 +29,23 @@ NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 # Values under these words may be a credential that somebody wrote where its reference belongs.
 UNQUOTED = re.compile("secret|credential|password|token")
 QUOTED_LENGTH = 60
+WHOLE_NUMBER = 'must be a whole number, written plainly: 8, not 08, 0x8, 1e3 or "8"'
+NUMBER = 'must be a number, written plainly: 0.5, not 5e-1 or "0.5"'
+# What a right value looks like, where pydantic's own words are about its types.
+SAYS = {
+    "string_type": "must be text: put it in quotes",
+    "bool_type": "must be true or false",
+    "int_type": WHOLE_NUMBER,
+    "int_from_float": WHOLE_NUMBER,
+    "int_parsing": WHOLE_NUMBER,
+    "float_type": NUMBER,
+    "ip_v4_network": "must be a network with its prefix, such as 10.0.0.0/24",
+    "ip_v4_address": "must be an IPv4 address, such as 10.0.0.11",
+    "tuple_type": "must be a list, such as [a, b]",
+    "model_type": "must be keys and values, such as name: home",
+    "model_attributes_type": "must be keys and values, such as name: home",
+    "dict_type": "must be keys and values, such as name: home",
+}
 
 
 class SiteFileError(BadInputError):
@@ -51,12 +75,14 @@ class LoadedSite:
         return self.path.parent
 
     def resolve(self, relative: str) -> Path:
-        """A path of the site file, with or without `file:`; relative ones are relative to the file."""
+        """A path in the site file, with or without `file:`, seen from the folder of the file."""
         return (self.folder / Path(relative.removeprefix("file:")).expanduser()).absolute()
 
 
 def load_site(path: Path | str) -> LoadedSite:
-    """The site that a file describes; a bare name is looked up in `$WINDLASS_HOME/sites` and `./sites`.
+    """The site that a file describes; a bare name is looked up in the folders of sites.
+
+    These are `$WINDLASS_HOME/sites` and `./sites`.
 
     Raises:
         BadInputError: there is no such file, or it does not make sense.
@@ -120,40 +146,37 @@ def _decoded(path: Path, body: bytes) -> str:
 
 
 def _problems(error: ValidationError, document: Document) -> list[Problem]:
-    found = [
-        Problem(document.line(location), dotted(location), _message(location, one))
-        for one in error.errors(include_url=False)
-        for location in [_written(one["loc"], document)]
-    ]
-    return sorted(dict.fromkeys(found), key=lambda problem: problem.line)
+    errors = error.errors(include_url=False)
+    broken = {one["loc"][:i] for one in errors for i in range(len(one["loc"]))}
+    found: list[Problem] = []
+    for one in errors:
+        location = _written(one["loc"])
+        # A list that lost its broken items is also reported as too short.
+        if one["type"] != "too_short" or one["loc"] not in broken:
+            found.append(
+                Problem(document.line(location), dotted(location), _message(location, one))
+            )
+    return sorted(dict.fromkeys(found), key=lambda problem: problem.line)[:MAX_PROBLEMS]
 
 
-def _written(location: Location, document: Document) -> Location:
+def _written(location: Location) -> Location:
     """`location` as the file has it: pydantic marks a bad key of a free mapping with `[key]`."""
     return tuple(part for part in location if part != "[key]")
 
 
 def _message(location: Location, error: Any) -> str:
-    kind, message = error["type"], error["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
-    match kind:
-        case "extra_forbidden":
-            return f"unknown key{_nearest(location)}"
-        case "missing":
-            return f"missing: add it{_meaning(location)}"
-        case "windlass_rule":
-            return message
-        case "string_type":
-            message = "must be text: put it in quotes"
-        case "bool_type":
-            message = "must be true or false"
-        case "int_type" | "int_from_float":
-            message = 'must be a whole number, written plainly: 8, not 08, 0x8, 1e3 or "8"'
-        case "literal_error":
-            message = f"must be {error['ctx']['expected']}"
-        case _:
-            pass
-    return message + _quoted(location, error["input"])
+    kind: str = error["type"]
+    if kind == "extra_forbidden":
+        return f"unknown key{_nearest(location)}"
+    if kind == "missing":
+        return f"missing: add it{_meaning(location)}"
+    if kind == "windlass_rule":
+        return error["msg"]
+    if kind == "literal_error":
+        said = f"must be {error['ctx']['expected']}"
+    else:
+        said = SAYS.get(kind, error["msg"].replace("Input should", "must"))
+    return said + _quoted(location, error["input"])
 
 
 def _quoted(location: Location, value: object) -> str:
