@@ -1,0 +1,160 @@
+"""The lab's kubelet and Argo CD are clients of the Kubernetes API: the real control plane is one."""
+
+import asyncio
+import base64
+import os
+import shutil
+import ssl
+import subprocess
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from windlass.lab.clock import Clock
+from windlass.lab.controllers.access import Access, Client, Resource
+from windlass.lab.controllers.kubelet import Kubelet
+from windlass.lab.controllers.node import NodeIdentity
+from windlass.lab.controllers.objects import condition_holds, dig
+from windlass.lab.controllers.resources import DAEMON_SETS, DEPLOYMENTS, NODES, PODS
+
+UP = Path(__file__).parents[3] / "shared/realplane/up"
+SPEED = 20.0
+
+pytestmark = pytest.mark.peer("realplane")
+
+
+@pytest.fixture(scope="module")
+def access(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
+    if not (UP.exists() and shutil.which("go")):
+        message = "needs ../shared/realplane and Go 1.24 or later for the real control plane"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    folder = tmp_path_factory.mktemp("plane")
+    command = [UP, "--dir", folder / "plane", "--address", "127.17.0.1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as plane:
+        assert plane.stdout is not None
+        kubeconfig = plane.stdout.readline().strip()
+        assert kubeconfig, "the plane did not start: see its logs"
+        yield read_kubeconfig(Path(kubeconfig), folder)
+        plane.terminate()
+
+
+def read_kubeconfig(path: Path, folder: Path) -> Access:
+    document = yaml.safe_load(path.read_text())
+    cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
+    for name in ("client-certificate-data", "client-key-data"):
+        (folder / name).write_bytes(base64.b64decode(user[name]))
+    authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+    context = ssl.create_default_context(cadata=authority)
+    context.load_cert_chain(folder / "client-certificate-data", folder / "client-key-data")
+    return Access(cluster["server"], context, "windlass-lab-test")
+
+
+def identity(name: str, last: int) -> NodeIdentity:
+    return NodeIdentity(
+        name=name,
+        addresses=(f"10.25.150.{last}",),
+        kubelet_version="v1.34.4",
+        os_image="Talos (v1.13.9)",
+        boot_id=f"boot-{name}",
+        machine_id=f"machine-{name}",
+        system_uuid=f"uuid-{name}",
+        cpu=4,
+        memory=4096,
+    )
+
+
+def workload(kind: str, name: str, image: str, **spec: Any) -> dict[str, Any]:
+    labels = {"app": name}
+    pod = {"containers": [{"name": "main", "image": image}], **spec.pop("pod", {})}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+            **spec,
+        },
+    }
+
+
+CNI = workload(
+    "DaemonSet",
+    "cilium",
+    "quay.io/cilium/cilium:v1.18.4",
+    pod={"hostNetwork": True, "tolerations": [{"operator": "Exists"}]},
+)
+
+
+async def until(what: str, holds: Callable[[], Awaitable[bool]]) -> None:
+    for _ in range(300):
+        if await holds():
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail(f"never came true: {what}")
+
+
+def on_the_plane(access: Access, story: Callable[[Client], Awaitable[None]]) -> None:
+    """Two nodes run while the story is told."""
+
+    async def tell() -> None:
+        clock = Clock(SPEED)
+        kubelets = [Kubelet(access, clock, identity(f"w-{i}", 20 + i)) for i in (1, 2)]
+        async with Client(access) as client:
+            running = [asyncio.create_task(kubelet.run()) for kubelet in kubelets]
+            try:
+                await client.apply(DAEMON_SETS.of(CNI), CNI, manager="test")
+                await story(client)
+            finally:
+                for task in running:
+                    task.cancel()
+                outcomes = await asyncio.gather(*running, return_exceptions=True)
+        assert all(isinstance(one, asyncio.CancelledError) for one in outcomes), outcomes
+
+    asyncio.run(tell())
+
+
+async def is_rolled_out(client: Client, resource: Resource, name: str, replicas: int) -> bool:
+    found = await client.get(resource.ref(name, "default"))
+    return dig(found, "status", "readyReplicas") == replicas
+
+
+def test_the_kubelet_brings_a_deployment_up_on_real_nodes(access: Access):
+    async def story(client: Client) -> None:
+        web = workload("Deployment", "web", "nginx:1.29", replicas=3)
+        await client.apply(DEPLOYMENTS.of(web), web, manager="test")
+        await until("3 ready replicas", lambda: is_rolled_out(client, DEPLOYMENTS, "web", 3))
+
+        pods = await client.list(PODS, "default", labelSelector="app=web")
+
+        for pod in pods:
+            node = await client.get(NODES.ref(pod["spec"]["nodeName"]))
+            assert node is not None
+            assert condition_holds(node, "Ready")
+        assert len({pod["status"]["podIP"] for pod in pods}) == 3
+
+    on_the_plane(access, story)
+
+
+def test_a_deleted_pod_ends_and_is_replaced(access: Access):
+    async def story(client: Client) -> None:
+        web = workload("Deployment", "again", "nginx:1.29", replicas=1)
+        await client.apply(DEPLOYMENTS.of(web), web, manager="test")
+        await until("a ready replica", lambda: is_rolled_out(client, DEPLOYMENTS, "again", 1))
+        (first,) = await client.list(PODS, "default", labelSelector="app=again")
+
+        await client.evict("default", first["metadata"]["name"])
+        old = PODS.of(first)
+
+        async def gone() -> bool:
+            return await client.get(old) is None
+
+        await until("the old pod gone", gone)
+        await until("a ready replica", lambda: is_rolled_out(client, DEPLOYMENTS, "again", 1))
+
+    on_the_plane(access, story)

@@ -1,0 +1,117 @@
+"""The shape of every control loop: informers fill a queue of keys, one worker makes each key right.
+
+A key is worked on again after a failure, with growing pauses; it is never in the queue twice.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+
+from windlass.lab.clock import Clock
+from windlass.lab.controllers.access import ApiAwayError, ApiError, Client, Informer, Resource
+from windlass.lab.controllers.objects import Key, Object, key_of
+
+logger = logging.getLogger(__name__)
+
+# Real seconds between attempts at a key that fails.
+_BACKOFF = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+KeysOf = Callable[[Object], Iterable[Key]]
+
+
+class Informers:
+    """One informer a resource, shared by all loops of a process."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._informers: dict[Resource, Informer] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+
+    def __getitem__(self, resource: Resource) -> Informer:
+        """Asked for before `run`: all informers start together."""
+        if resource not in self._informers:
+            self._informers[resource] = Informer(self.client, resource)
+        return self._informers[resource]
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for informer in self._informers.values():
+                tasks.create_task(informer.run())
+
+    async def synced(self) -> None:
+        for informer in self._informers.values():
+            await informer.synced.wait()
+
+
+class Controller:
+    """Calls `reconcile` for every key that is due.
+
+    Reconcile returns the lab seconds after which the key is due again, or None.
+    """
+
+    def __init__(
+        self, name: str, clock: Clock, reconcile: Callable[[Key], Awaitable[float | None]]
+    ) -> None:
+        self.name = name
+        self._clock = clock
+        self._reconcile = reconcile
+        self._due: dict[Key, None] = {}
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._failures: dict[Key, int] = {}
+        self._woken = asyncio.Event()
+
+    def enqueue(self, key: Key) -> None:
+        self._due[key] = None
+        self._woken.set()
+
+    def enqueue_after(self, key: Key, seconds: float) -> None:
+        """In `seconds` of lab time; an earlier appointment of the same key stands."""
+        self._appoint(key, self._clock.real(seconds))
+
+    def follow(self, informer: Informer, keys_of: KeysOf | None = None) -> None:
+        """Every difference in `informer` makes keys due: its own unless `keys_of` names others."""
+
+        def changed(before: Object | None, after: Object | None) -> None:
+            for document in (before, after):
+                if document is not None:
+                    for key in keys_of(document) if keys_of else (key_of(document),):
+                        self.enqueue(key)
+
+        informer.subscribe(changed)
+
+    async def run(self) -> None:
+        while True:
+            while not self._due:
+                self._woken.clear()
+                await self._woken.wait()
+            key = next(iter(self._due))
+            del self._due[key]
+            await self._work(key)
+
+    async def _work(self, key: Key) -> None:
+        try:
+            again = await self._reconcile(key)
+        except (ApiError, ApiAwayError) as error:
+            tries = self._failures.get(key, 0)
+            self._failures[key] = tries + 1
+            level = logging.DEBUG if tries < len(_BACKOFF) else logging.WARNING
+            logger.log(level, "%s %s: %s", self.name, "/".join(filter(None, key)), error)
+            self._appoint(key, _BACKOFF[min(tries, len(_BACKOFF) - 1)])
+            return
+        self._failures.pop(key, None)
+        if again is not None:
+            self.enqueue_after(key, again)
+
+    def _appoint(self, key: Key, real_seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        when = loop.time() + real_seconds
+        standing = self._timers.get(key)
+        if standing is not None:
+            if standing.when() <= when:
+                return
+            standing.cancel()
+        self._timers[key] = loop.call_at(when, self._appointed, key)
+
+    def _appointed(self, key: Key) -> None:
+        del self._timers[key]
+        self.enqueue(key)
