@@ -1,30 +1,90 @@
 """Read a site file and say what is wrong with it: file, line, key and what to do.
 
-Nothing is connected to.
+Nothing is connected to. A secret that is there must be private; one that is not there yet is
+named, and is an error with --secrets.
 """
 
 import argparse
+from collections.abc import Iterator
+from pathlib import Path
 
 from windlass.cli import exits, printing
+from windlass.errors import BadInputError
 from windlass.models.load import LoadedSite, load_site
+from windlass.secrets import resolve, secret_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("site", help="a site file, or the name of one in $WINDLASS_HOME/sites")
+    parser.add_argument(
+        "--secrets", action="store_true", help="every secret must be there and readable"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     loaded = load_site(args.site)
+    absent = list(_absent(loaded, strict=args.secrets))
     if args.json:
-        printing.say_json({"ok": True, "site": loaded.site.name, "path": str(loaded.path)})
+        printing.say_json(_as_json(loaded, absent))
     else:
         printing.say(_summary(loaded))
+        for one in absent:
+            printing.say(f"not here yet: {one}")
     return exits.DONE
+
+
+def _absent(loaded: LoadedSite, *, strict: bool) -> Iterator[str]:
+    """The files that the site names and that are not here; those that are here must be private."""
+    site = loaded.site
+    refs = {"proxmox.token_secret": site.proxmox.token_secret}
+    if site.gitops is not None and site.gitops.credentials is not None:
+        refs["gitops.credentials"] = site.gitops.credentials
+    for key, ref in refs.items():
+        try:
+            if strict or _file(loaded, ref).exists():
+                resolve(ref, loaded.folder)
+            elif not ref.startswith("env:"):
+                yield f"{key}: {_file(loaded, ref)}"
+        except BadInputError as error:
+            raise BadInputError(f"{loaded.path}: {key}: {error}") from error
+    bundle = loaded.resolve(site.cluster.secrets)
+    if bundle.exists():
+        resolve(site.cluster.secrets, loaded.folder)
+    ca_file = site.proxmox.ca_file
+    if ca_file is not None and not loaded.resolve(ca_file).is_file():
+        yield f"proxmox.ca_file: {loaded.resolve(ca_file)}"
+
+
+def _file(loaded: LoadedSite, ref: str) -> Path:
+    """The file behind a reference; for an environment variable a name that no folder holds."""
+    scheme, _, rest = ref.partition(":")
+    return (
+        Path("/dev/null/none")
+        if scheme == "env"
+        else secret_path(rest.partition("#")[0], loaded.folder)
+    )
+
+
+def _as_json(loaded: LoadedSite, absent: list[str]) -> dict[str, object]:
+    site = loaded.site
+    return {
+        "ok": True,
+        "site": site.name,
+        "path": str(loaded.path),
+        "control_planes": len(site.control_planes),
+        "workers": len(site.workers),
+        "talos": site.cluster.talos,
+        "kubernetes": site.cluster.kubernetes,
+        "memory_mib": sum(node.memory for node in site.nodes),
+        "absent": absent,
+    }
 
 
 def _summary(loaded: LoadedSite) -> str:
     site = loaded.site
+    memory = sum(node.memory for node in site.nodes)
     return (
         f"{loaded.path} makes sense: site {site.name}, {len(site.control_planes)} control planes and "
-        f"{len(site.workers)} workers, Talos {site.cluster.talos}, Kubernetes {site.cluster.kubernetes}"
+        f"{len(site.workers)} workers with {memory} MiB, Talos {site.cluster.talos}, "
+        f"Kubernetes {site.cluster.kubernetes}"
     )

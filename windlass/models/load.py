@@ -172,10 +172,12 @@ def _message(location: Location, error: Any) -> str:
         return f"missing: add it{_meaning(location)}"
     if kind == "windlass_rule":
         return error["msg"]
+    if error["input"] is None and kind.endswith("_type"):
+        return f"is empty: fill it in{_meaning(location)}"
     if kind == "literal_error":
         said = f"must be {error['ctx']['expected']}"
     else:
-        said = SAYS.get(kind, error["msg"].replace("Input should", "must"))
+        said = SAYS.get(kind, str(error["msg"]).replace("Input should", "must"))
     return said + _quoted(location, error["input"])
 
 
