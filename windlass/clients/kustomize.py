@@ -25,23 +25,36 @@ REMOTE = re.compile(r"^(https?://|ssh://|git@|git::|github\.com/)|\?ref=|//.*\?"
 LONGEST = 800
 
 
-def render(folder: Path) -> list[JsonObject]:
-    """Return the objects of a folder (kustomize, where it says so) or of one file, in order.
+def render(checkout: Path, root: str) -> list[JsonObject]:
+    """Return the objects of `root`, a folder (kustomize, where it says so) or a file, in order.
 
     Raises:
         BadInputError: there is nothing there, or what is there is broken.
-        RefusedError: it needs helm, a plugin or a remote base, which are not run here.
+        RefusedError: it leaves the checkout, or needs helm, a plugin or a remote base, which are not run here.
     """
-    if folder.is_file():
-        return list(_parsed(folder, folder.read_text()))
-    if not folder.is_dir():
-        raise BadInputError(f"{folder} does not exist")
-    if any((folder / name).exists() for name in KUSTOMIZATIONS):
-        return list(_parsed(folder, _kustomize(folder)))
-    files = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml", ".json"))
+    top = checkout.resolve()
+    place = (top / root).resolve()
+    if not place.is_relative_to(top):
+        raise RefusedError(f"{root} leads out of the repository")
+    try:
+        return _render(top, place)
+    except (BadInputError, RefusedError) as error:
+        # Where the checkout lies today is nobody's business.
+        raise type(error)(f"{root}: {error}".replace(f"{top}/", "")) from error
+
+
+def _render(top: Path, place: Path) -> list[JsonObject]:
+    if place.is_file():
+        return list(_parsed(top, place))
+    if not place.is_dir():
+        raise BadInputError("the repository has no such folder or file")
+    if _kustomization(place) is not None:
+        _refuse_what_needs_more(place, seen=set())
+        return list(_objects(place, _kustomize(place)))
+    files = sorted(path for path in place.iterdir() if path.suffix in (".yaml", ".yml", ".json"))
     if not files:
-        raise BadInputError(f"{folder} holds no kustomization and no manifest")
-    return [one for path in files for one in _parsed(path, path.read_text())]
+        raise BadInputError("it holds no kustomization and no manifest")
+    return [one for path in files for one in _parsed(top, path)]
 
 
 def kubectl() -> Path:
@@ -52,8 +65,11 @@ def kubectl() -> Path:
     return path
 
 
+def _kustomization(folder: Path) -> Path | None:
+    return next((folder / name for name in KUSTOMIZATIONS if (folder / name).exists()), None)
+
+
 def _kustomize(folder: Path) -> str:
-    _refuse_what_needs_more(folder, seen=set())
     try:
         done = subprocess.run(
             [str(kubectl()), "kustomize", "--", str(folder)],
@@ -73,7 +89,7 @@ def _kustomize(folder: Path) -> str:
 
 def _refuse_what_needs_more(folder: Path, seen: set[Path]) -> None:
     """Look through a kustomization and its local bases for what is not run here."""
-    file = next((folder / name for name in KUSTOMIZATIONS if (folder / name).exists()), None)
+    file = _kustomization(folder)
     if folder in seen or file is None:
         return
     seen.add(folder)
@@ -89,8 +105,10 @@ def _refuse_what_needs_more(folder: Path, seen: set[Path]) -> None:
 
 def _entries(kustomization: dict[str, Any]) -> list[str]:
     """Everything it takes in: files, local folders and what is somewhere else."""
-    taken = ("resources", "bases", "components", "crds")
-    return [str(entry) for key in taken for entry in kustomization.get(key) or []]
+    lists: list[list[Any]] = [
+        kustomization.get(key) or [] for key in ("resources", "bases", "components", "crds")
+    ]
+    return [str(entry) for entries in lists for entry in entries]
 
 
 def _mapping(file: Path) -> dict[str, Any]:
@@ -103,7 +121,18 @@ def _mapping(file: Path) -> dict[str, Any]:
     return cast(dict[str, Any], said)
 
 
-def _parsed(source: Path, text: str) -> Iterator[JsonObject]:
+def _parsed(top: Path, file: Path) -> Iterator[JsonObject]:
+    """Yield the objects of one file of the checkout."""
+    if not file.resolve().is_relative_to(top):
+        raise RefusedError(f"{file} is a link out of the repository")
+    try:
+        text = file.read_text()
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{file} is no text: {error}") from error
+    yield from _objects(file, text)
+
+
+def _objects(source: Path, text: str) -> Iterator[JsonObject]:
     """Yield the objects of a YAML stream; a List counts as its items."""
     try:
         documents: list[Any] = list(yaml.safe_load_all(text))

@@ -4,7 +4,7 @@ import re
 from datetime import datetime, timedelta
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface
-from typing import Annotated, Any, NewType
+from typing import Annotated, Any, Literal, NewType
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -75,6 +75,8 @@ class VmRef(Answer):
     """A guest as the cluster lists it. `status` lags up to 10 s, `unknown` after a create."""
 
     vmid: int
+    type: Literal["qemu", "lxc"] = "qemu"
+    """A virtual machine or a container; both take their vmid from the same range."""
     name: str = ""
     host: str = Field(validation_alias="node")
     tags: Words = frozenset()
@@ -109,18 +111,15 @@ class VmConfig(Answer):
     def macs(self) -> frozenset[str]:
         """MAC addresses of all NICs, lower case."""
         found = re.compile(r"[=,]((?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2})(?:,|$)")
-        return frozenset(
-            mac.lower()
-            for key, net in self.numbered("net").items()
-            for mac in found.findall(net)
-            if key
-        )
+        nics = self.numbered("net").values()
+        return frozenset(mac.lower() for nic in nics for mac in found.findall(nic))
 
     @cached_property
     def addresses(self) -> frozenset[IPv4Address]:
-        """Static IPv4 addresses that cloud-init gives the guest."""
-        given = (properties(value).get("ip", "") for value in self.numbered("ipconfig").values())
-        return frozenset(IPv4Interface(ip).ip for ip in given if ip and ip != "dhcp")
+        """Static IPv4 addresses that cloud-init gives the guest, or that are a container's own."""
+        nics = (self.numbered("ipconfig") | self.numbered("net")).values()
+        given = [properties(nic).get("ip", "") for nic in nics]
+        return frozenset(IPv4Interface(ip).ip for ip in given if ip[:1].isdigit())
 
     @cached_property
     def tags(self) -> frozenset[str]:
@@ -191,9 +190,10 @@ class Volume(Answer):
 
 
 class UrlMetadata(Answer):
-    """What a host sees at a URL; None where the server does not say."""
+    """What a host sees at a URL."""
 
-    size: int | None = None
+    size: int = 0
+    """0 where the server does not say."""
     mimetype: str | None = None
     filename: str | None = None
 

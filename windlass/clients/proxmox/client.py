@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Literal, NoReturn, Self, TypeVar
 from urllib.parse import quote
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
@@ -198,20 +198,20 @@ class ProxmoxClient:
     # Virtual machines
 
     def vms(self) -> tuple[VmRef, ...]:
-        """Return every guest we may see; templates and containers' ids too."""
+        """Return every guest we may see, containers and templates too."""
         return self._many(VmRef, "cluster", "resources", type="vm")
 
     def find_vm(self, vmid: int) -> VmRef | None:
         """Return the guest with this id on whatever host; None: there is none that we may see."""
         return next((vm for vm in self.vms() if vm.vmid == vmid), None)
 
-    def vm_config(self, host: str, vmid: int) -> VmConfig:
-        """Return the configuration, pending changes merged.
+    def vm_config(self, host: str, vmid: int, kind: Literal["qemu", "lxc"] = "qemu") -> VmConfig:
+        """Return the configuration, pending changes merged. A container's is its own `kind`.
 
         Raises:
             RefusedError: there is no such VM on this host ("does not exist").
         """
-        answer = self._read("nodes", host, "qemu", vmid, "config")
+        answer = self._read("nodes", host, kind, vmid, "config")
         return VmConfig(raw={key: str(value) for key, value in answer.items()})
 
     def vm_status(self, host: str, vmid: int) -> VmStatus:
