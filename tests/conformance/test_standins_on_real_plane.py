@@ -7,6 +7,7 @@ import shutil
 import ssl
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import yaml
 from windlass.lab.clock import Clock
 from windlass.lab.controllers.access import Access, Client, Resource
 from windlass.lab.controllers.kubelet import Kubelet
+from windlass.lab.controllers.loops import ControlLoops
 from windlass.lab.controllers.node import NodeIdentity
 from windlass.lab.controllers.objects import condition_holds, dig
 from windlass.lab.controllers.resources import DAEMON_SETS, DEPLOYMENTS, NODES, PODS
@@ -23,24 +25,38 @@ from windlass.lab.controllers.resources import DAEMON_SETS, DEPLOYMENTS, NODES, 
 UP = Path(__file__).parents[3] / "shared/realplane/up"
 SPEED = 20.0
 
+
+@dataclass(frozen=True)
+class Plane:
+    """A real API server, with the real controllers or without any."""
+
+    access: Access
+    needs_loops: bool
+
+
 pytestmark = pytest.mark.peer("realplane")
 
 
-@pytest.fixture(scope="module")
-def access(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
+@pytest.fixture(scope="module", params=["upstream's controllers", "the lab's controllers"])
+def plane(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Plane]:
     if not (UP.exists() and shutil.which("go")):
         message = "needs ../shared/realplane and Go 1.24 or later for the real control plane"
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
     folder = tmp_path_factory.mktemp("plane")
+    ours = request.param == "the lab's controllers"
     command = [UP, "--dir", folder / "plane", "--address", "127.17.0.1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as plane:
-        assert plane.stdout is not None
-        kubeconfig = plane.stdout.readline().strip()
+    with subprocess.Popen(
+        [*command, "--no-controllers"] if ours else command, stdout=subprocess.PIPE, text=True
+    ) as up:
+        assert up.stdout is not None
+        kubeconfig = up.stdout.readline().strip()
         assert kubeconfig, "the plane did not start: see its logs"
-        yield read_kubeconfig(Path(kubeconfig), folder)
-        plane.terminate()
+        yield Plane(read_kubeconfig(Path(kubeconfig), folder), needs_loops=ours)
+        up.terminate()
 
 
 def read_kubeconfig(path: Path, folder: Path) -> Access:
@@ -99,14 +115,17 @@ async def until(what: str, holds: Callable[[], Awaitable[bool]]) -> None:
     pytest.fail(f"never came true: {what}")
 
 
-def on_the_plane(access: Access, story: Callable[[Client], Awaitable[None]]) -> None:
+def on_the_plane(plane: Plane, story: Callable[[Client], Awaitable[None]]) -> None:
     """Two nodes run while the story is told."""
 
     async def tell() -> None:
         clock = Clock(SPEED)
+        access = plane.access
         kubelets = [Kubelet(access, clock, identity(f"w-{i}", 20 + i)) for i in (1, 2)]
         async with Client(access) as client:
             running = [asyncio.create_task(kubelet.run()) for kubelet in kubelets]
+            if plane.needs_loops:
+                running.append(asyncio.create_task(ControlLoops(access, clock).run()))
             try:
                 await client.apply(DAEMON_SETS.of(CNI), CNI, manager="test")
                 await story(client)
@@ -124,7 +143,7 @@ async def is_rolled_out(client: Client, resource: Resource, name: str, replicas:
     return dig(found, "status", "readyReplicas") == replicas
 
 
-def test_the_kubelet_brings_a_deployment_up_on_real_nodes(access: Access):
+def test_the_kubelet_brings_a_deployment_up_on_real_nodes(plane: Plane):
     async def story(client: Client) -> None:
         web = workload("Deployment", "web", "nginx:1.29", replicas=3)
         await client.apply(DEPLOYMENTS.of(web), web, manager="test")
@@ -138,10 +157,10 @@ def test_the_kubelet_brings_a_deployment_up_on_real_nodes(access: Access):
             assert condition_holds(node, "Ready")
         assert len({pod["status"]["podIP"] for pod in pods}) == 3
 
-    on_the_plane(access, story)
+    on_the_plane(plane, story)
 
 
-def test_a_deleted_pod_ends_and_is_replaced(access: Access):
+def test_a_deleted_pod_ends_and_is_replaced(plane: Plane):
     async def story(client: Client) -> None:
         web = workload("Deployment", "again", "nginx:1.29", replicas=1)
         await client.apply(DEPLOYMENTS.of(web), web, manager="test")
@@ -157,4 +176,4 @@ def test_a_deleted_pod_ends_and_is_replaced(access: Access):
         await until("the old pod gone", gone)
         await until("a ready replica", lambda: is_rolled_out(client, DEPLOYMENTS, "again", 1))
 
-    on_the_plane(access, story)
+    on_the_plane(plane, story)

@@ -6,7 +6,7 @@ API reference: https://kubernetes.io/docs/reference/using-api/api-concepts/
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -179,6 +179,14 @@ class Client:
         with suppress_codes(404):
             await self.call("DELETE", ref.path, body=body)
 
+    async def take_off_finalizer(self, ref: Ref, known: Object, finalizer: str) -> None:
+        """`known` guards: a change of another in between is a conflict."""
+        meta = known["metadata"]
+        kept = [one for one in meta.get("finalizers", ()) if one != finalizer]
+        guard = {"resourceVersion": meta["resourceVersion"], "finalizers": kept or None}
+        with suppress_codes(404):
+            await self.merge(ref, {"metadata": guard})
+
     async def evict(self, namespace: str, pod: str) -> None:
         body = {
             "apiVersion": "policy/v1",
@@ -193,6 +201,22 @@ class Client:
         if found is None:
             await self._discover(api_version)
             found = self._kinds.get((api_version, kind))
+        return found
+
+    async def namespaced(self) -> Sequence[Resource]:
+        """Every namespaced resource that can be listed and deleted, custom ones included."""
+        groups = (await self.call("GET", "/apis"))["groups"]
+        versions = ["v1", *(one["preferredVersion"]["groupVersion"] for one in groups)]
+        found: list[Resource] = []
+        for version in versions:
+            prefix = "/apis" if "/" in version else "/api"
+            with suppress_codes(404, 503):
+                answer = await self.call("GET", f"{prefix}/{version}")
+                found += [
+                    Resource(version, one["name"], one["kind"])
+                    for one in answer["resources"]
+                    if one["namespaced"] and {"list", "delete"} <= set(one["verbs"])
+                ]
         return found
 
     async def _discover(self, api_version: str) -> None:
@@ -334,6 +358,11 @@ class Informer:
 
     def get(self, name: str, namespace: str = "") -> Object | None:
         return self.items.get((namespace, name))
+
+    def learn(self, document: Object) -> None:
+        """What the caller just made is known at once, before the watch tells of it."""
+        if key_of(document) not in self.items:
+            self._store(key_of(document), document)
 
     def in_namespace(self, namespace: str) -> list[Object]:
         return [document for (where, _), document in self.items.items() if where == namespace]
