@@ -11,7 +11,6 @@ from typing import TextIO
 
 from windlass.cli import exits, journals, printing
 from windlass.errors import BadInputError
-from windlass.secrets import redact
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     count = 0
     with _opened(args.output) as out:
         for record in journal.export(operation.id):
-            out.write(redact(json.dumps(record, default=str)) + "\n")
+            out.write(json.dumps(record, default=str) + "\n")
             count += 1
     if args.output is not None:
         if args.json:

@@ -1,4 +1,4 @@
-"""What the commands that read and write the journal share: where it is, who asks, and how an operation looks in JSON."""
+"""What the journal commands share: where it is, who asks, and how an operation looks in JSON."""
 
 import getpass
 import os
