@@ -4,13 +4,14 @@ import asyncio
 import base64
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from cryptography import x509
@@ -30,6 +31,7 @@ from windlass.protos.talosapi.cosi_grpc import StateStub
 from windlass.protos.talosapi.cosi_pb2 import GetRequest
 from windlass.protos.talosapi.machine_grpc import MachineServiceStub
 
+T = TypeVar("T")
 SITE = IPv4Network("10.5.0.0/24")
 VERSION = "v1.13.9"
 KUBERNETES = "v1.34.4"
@@ -279,3 +281,44 @@ async def talos_lab(
     finally:
         await guests.stop()
         world.close()
+
+
+class Running:
+    """A lab in a thread of its own, for tests and programs that block."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, talos: TalosLab) -> None:
+        self._loop = loop
+        self.talos = talos
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` returns, done inside the lab."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S * 2)
+
+    def look(self, function: Callable[[], T]) -> T:
+        """What `function` returns, called inside the lab: its store belongs to its thread."""
+
+        async def inside() -> T:
+            return function()
+
+        return self.run(inside())
+
+
+@contextmanager
+def running(folder: Path, **options: Any) -> Iterator[Running]:
+    """`talos_lab` with these options, running beside the caller."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="talos lab", daemon=True)
+    thread.start()
+    lab = talos_lab(folder, **options)
+    try:
+        talos = asyncio.run_coroutine_threadsafe(lab.__aenter__(), loop).result(PATIENCE_S)
+        try:
+            yield Running(loop, talos)
+        finally:
+            asyncio.run_coroutine_threadsafe(lab.__aexit__(None, None, None), loop).result(
+                PATIENCE_S
+            )
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()

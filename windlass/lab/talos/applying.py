@@ -15,7 +15,26 @@ from windlass.protos.talosapi import machine_pb2 as pb
 Mode = pb.ApplyConfigurationRequest
 # Parts of the machine section that a running machine takes at once.
 IMMEDIATE = frozenset(
-    ["ca", "acceptedCAs", "time", "certSANs", "install", "network", "sysfs", "sysctls", "logging", "controlPlane", "kubelet", "kernel", "registries", "pods", "seccompProfiles", "nodeAnnotations", "nodeLabels", "nodeTaints"]
+    [
+        "ca",
+        "acceptedCAs",
+        "time",
+        "certSANs",
+        "install",
+        "network",
+        "sysfs",
+        "sysctls",
+        "logging",
+        "controlPlane",
+        "kubelet",
+        "kernel",
+        "registries",
+        "pods",
+        "seccompProfiles",
+        "nodeAnnotations",
+        "nodeLabels",
+        "nodeTaints",
+    ]
 )
 IMMEDIATE_FEATURES = frozenset(
     ["kubernetesTalosAPIAccess", "kubePrism", "hostDNS", "imageCache", "nodeAddressSortAlgorithm"]

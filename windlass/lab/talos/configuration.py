@@ -8,7 +8,7 @@ import binascii
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -137,6 +137,52 @@ class MachineConfig:
     @property
     def cni(self) -> str:
         return str(((self.cluster.get("network") or {}).get("cni") or {}).get("name") or "flannel")
+
+    @property
+    def dns_domain(self) -> str:
+        return str((self.cluster.get("network") or {}).get("dnsDomain") or "cluster.local")
+
+    @property
+    def api_cert_sans(self) -> tuple[str, ...]:
+        return tuple(map(str, (self.cluster.get("apiServer") or {}).get("certSANs") or ()))
+
+    @property
+    def api_service_address(self) -> str:
+        """The address of the service `kubernetes`."""
+        return str(self._services.network_address + 1)
+
+    @property
+    def dns_service_address(self) -> str:
+        return str(self._services.network_address + 10)
+
+    @property
+    def _services(self) -> IPv4Network:
+        subnets = (self.cluster.get("network") or {}).get("serviceSubnets") or ["10.96.0.0/12"]
+        return IPv4Network(subnets[0])
+
+    @property
+    def node_labels(self) -> tuple[tuple[str, str], ...]:
+        return tuple((str(k), str(v)) for k, v in (self.machine.get("nodeLabels") or {}).items())
+
+    @property
+    def node_taints(self) -> tuple[tuple[str, str, str], ...]:
+        """Key, value and effect of each."""
+        found: list[tuple[str, str, str]] = []
+        for key, text in (self.machine.get("nodeTaints") or {}).items():
+            value, _, effect = str(text).rpartition(":")
+            found.append((str(key), value, effect))
+        return tuple(found)
+
+    @property
+    def extra_manifests(self) -> tuple[str, ...]:
+        return tuple(map(str, self.cluster.get("extraManifests") or ()))
+
+    @property
+    def inline_manifests(self) -> list[str]:
+        return [
+            str(manifest.get("contents") or "")
+            for manifest in self.cluster.get("inlineManifests") or ()
+        ]
 
     def _interfaces(self) -> list[Document]:
         top: list[Document] = (self.machine.get("network") or {}).get("interfaces") or []

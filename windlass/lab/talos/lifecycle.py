@@ -73,7 +73,8 @@ async def live(machine: Machine) -> None:
         if again is None:
             break
         is_cold = again
-        await asyncio.sleep(max(0, NOTICED_S - (asyncio.get_running_loop().time() - began)))
+        if action.kind == "reboot":
+            await asyncio.sleep(max(0, NOTICED_S - (asyncio.get_running_loop().time() - began)))
     machine.stage = "off"
     await machine.fleet.stopped(machine.hardware.vmid)
 
@@ -218,19 +219,12 @@ async def _carry_out(machine: Machine, action: Action) -> bool | None:
     await go_dark(machine)
     if action.kind == "reset":
         _wipe(machine, action)
-    machine.record(
-        _verb(action),
-        action.actor,
-        before=machine.boot_id,
-        after="off" if not action.boots_again else "boot",
-    )
+    if action.kind != "install":
+        after = "boot" if action.boots_again else "off"
+        machine.record(action.kind, action.actor, before=machine.boot_id, after=after)
     if not action.boots_again:
         return None
     return action.is_powercycle
-
-
-def _verb(action: Action) -> str:
-    return "install_reboot" if action.kind == "install" else action.kind
 
 
 def _say_phase(machine: Machine, phase: str, actor: str) -> None:

@@ -1,0 +1,268 @@
+"""The official talosctl against simulated machines: what it asks must be answered as it expects."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.lab.talos_fixture import Running, hardware, running
+from windlass.lab.machine import Hardware
+
+TALOSCTL = Path.home() / ".cache" / "realclients" / "talosctl"
+CONTROL_PLANES = (hardware(11, "cp-1"), hardware(12, "cp-2"), hardware(13, "cp-3"))
+WORKER = hardware(21, "w-1")
+ALL = (*((vm, "controlplane") for vm in CONTROL_PLANES), (WORKER, "worker"))
+Talosctl = Callable[..., subprocess.CompletedProcess[str]]
+
+pytestmark = pytest.mark.peer("talosctl")
+
+
+@pytest.fixture(scope="module")
+def program() -> Path:
+    found = shutil.which(TALOSCTL) or shutil.which("talosctl")
+    if found is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("talosctl is missing: build it with ../shared/realclients/build")
+        pytest.skip("talosctl is not here: build it with ../shared/realclients/build talosctl")
+    return Path(found)
+
+
+def caller(program: Path, folder: Path, *fixed: str) -> Talosctl:
+    def call(*words: str, fails: bool = False) -> subprocess.CompletedProcess[str]:
+        environment = {
+            "HOME": str(folder),
+            "PATH": os.environ["PATH"],
+            "TALOSCONFIG": str(folder / "none"),
+        }
+        done = subprocess.run(
+            [program, *words, *fixed],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env=environment,
+        )
+        assert (done.returncode != 0) == fails, (
+            f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
+        return done
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Three control planes and a worker, bootstrapped, without Kubernetes."""
+    with running(tmp_path_factory.mktemp("talos"), loopback="127.14.0.0/16") as lab:
+        lab.run(lab.talos.up(*ALL))
+        yield lab
+
+
+def address(lab: Running, vm: Hardware) -> str:
+    return lab.look(lambda: lab.talos.address(vm))
+
+
+@pytest.fixture
+def talosctl(program: Path, lab: Running, tmp_path: Path) -> Talosctl:
+    """talosctl with the admin's talosconfig; its default nodes are all machines, its endpoint is the first."""
+    nodes = [address(lab, vm) for vm, _ in ALL]
+    (tmp_path / "talosconfig").write_text(
+        lab.look(lambda: lab.talos.cluster.talosconfig(nodes[:1], nodes))
+    )
+    return caller(program, tmp_path, "--talosconfig", str(tmp_path / "talosconfig"))
+
+
+def test_version_names_every_machine(talosctl: Talosctl, lab: Running):
+    said = talosctl("version").stdout
+
+    for vm, _ in ALL:
+        assert f"NODE:        {address(lab, vm)}" in said
+    assert said.count("Tag:         v1.13.9") == len(ALL) + 1
+    assert "Enabled:     RBAC" in said
+
+
+def test_machine_status_is_a_resource(talosctl: Talosctl, lab: Running):
+    said = talosctl(
+        "get", "machinestatus", "-o", "yaml", "-n", address(lab, CONTROL_PLANES[0])
+    ).stdout
+
+    document = yaml.safe_load(said)
+    assert document["metadata"]["type"] == "MachineStatuses.runtime.talos.dev"
+    assert document["spec"] == {
+        "stage": "running",
+        "status": {"ready": True, "unmetConditions": []},
+    }
+
+
+def test_short_names_of_resources_are_known(talosctl: Talosctl, lab: Running):
+    node = address(lab, CONTROL_PLANES[0])
+
+    members = talosctl("get", "members", "-n", node).stdout
+    config = talosctl("get", "mc", "v1alpha1", "-o", "yaml", "-n", node).stdout
+
+    assert all(vm.name in members for vm, _ in ALL)
+    assert "HostnameConfig" in config
+
+
+def test_services_are_listed_with_their_health(talosctl: Talosctl, lab: Running):
+    plane = talosctl("services", "-n", address(lab, CONTROL_PLANES[0])).stdout
+    worker = talosctl("services", "-n", address(lab, WORKER)).stdout
+
+    etcd = next(line for line in plane.splitlines() if " etcd " in line)
+    assert "Running" in etcd
+    assert "OK" in etcd
+    assert "Health check successful" in etcd
+    assert " etcd " not in worker
+
+
+def test_etcd_lists_its_members_and_says_who_leads(talosctl: Talosctl, lab: Running):
+    node = address(lab, CONTROL_PLANES[1])
+
+    members = talosctl("etcd", "members", "-n", node).stdout
+    status = talosctl("etcd", "status", "-n", node).stdout
+
+    assert [line.split()[2] for line in members.splitlines()[1:]] == ["cp-1", "cp-2", "cp-3"]
+    assert "3.6.12" in status
+    assert "false" in status
+
+
+def test_a_worker_has_no_etcd(talosctl: Talosctl, lab: Running):
+    said = talosctl("etcd", "members", "-n", address(lab, WORKER), fails=True).stderr
+
+    assert (
+        "code = Unimplemented desc = member list is only available on control plane nodes" in said
+    )
+
+
+def test_a_worker_forwards_nothing(program: Path, lab: Running, tmp_path: Path):
+    worker, plane = address(lab, WORKER), address(lab, CONTROL_PLANES[0])
+    (tmp_path / "talosconfig").write_text(
+        lab.look(lambda: lab.talos.cluster.talosconfig([worker], [plane]))
+    )
+    talosctl = caller(program, tmp_path, "--talosconfig", str(tmp_path / "talosconfig"))
+
+    said = talosctl("services", fails=True).stderr
+
+    assert "code = PermissionDenied desc = no request forwarding" in said
+
+
+def test_machines_are_reached_through_one_endpoint_by_site_address_and_name(talosctl: Talosctl):
+    said = talosctl("version", "-n", "10.5.0.13,w-1").stdout
+
+    assert "NODE:        10.5.0.13" in said
+    assert "NODE:        w-1" in said
+
+
+def test_a_machine_that_is_off_does_not_hide_the_others(talosctl: Talosctl, lab: Running):
+    lab.run(lab.talos.guests.power_off(WORKER.vmid))
+    try:
+        done = talosctl(
+            "version", "-n", f"{address(lab, CONTROL_PLANES[0])},{address(lab, WORKER)}"
+        )
+    finally:
+        lab.run(lab.talos.guests.power_on(WORKER))
+        lab.run(lab.talos.stage(WORKER, "running", client=lab.talos.cluster.client()))
+
+    assert f"NODE:        {address(lab, CONTROL_PLANES[0])}" in done.stdout
+    assert "i/o timeout" in done.stderr
+
+
+def test_kubeconfig_is_an_admins(talosctl: Talosctl, lab: Running, tmp_path: Path):
+    talosctl(
+        "kubeconfig",
+        str(tmp_path / "kubeconfig"),
+        "-n",
+        address(lab, CONTROL_PLANES[0]),
+        "--merge=false",
+    )
+
+    document = yaml.safe_load((tmp_path / "kubeconfig").read_text())
+    assert document["current-context"] == "admin@test"
+    assert document["clusters"][0]["cluster"]["server"] == "https://api.example.test:6443"
+
+
+def test_reboot_waits_until_the_machine_is_back(talosctl: Talosctl, lab: Running):
+    vm = CONTROL_PLANES[2]
+    before = boot_id(lab, vm)
+
+    said = talosctl("reboot", "--wait", "--timeout", "30s", "-n", address(lab, vm)).stderr
+
+    assert "post check passed" in said
+    assert boot_id(lab, vm) != before
+
+
+def boot_id(lab: Running, vm: Hardware) -> str:
+    machines = lab.look(lambda: lab.talos.guests.state())["machines"]
+    return next(machine["boot_id"] for machine in machines if machine["vmid"] == vm.vmid)
+
+
+def test_logs_dmesg_and_disks_answer(talosctl: Talosctl, lab: Running):
+    node = address(lab, CONTROL_PLANES[0])
+
+    assert "Running" in talosctl("logs", "etcd", "-n", node).stdout
+    assert "boot sequence: done" in talosctl("dmesg", "-n", node).stdout
+    assert "/dev/sda" in talosctl("get", "disks", "-o", "yaml", "-n", node).stdout
+    assert "10.5.0.11/24" in talosctl("get", "addresses", "-n", node).stdout
+
+
+def test_what_the_lab_lacks_says_so(talosctl: Talosctl, lab: Running):
+    said = talosctl("netstat", "-n", address(lab, CONTROL_PLANES[0]), fails=True).stderr
+
+    assert "code = Unimplemented" in said
+
+
+def test_from_an_empty_disk_to_etcd_with_nothing_but_talosctl(program: Path, tmp_path: Path):
+    """gen config, apply-config --insecure, bootstrap: the words of the manual."""
+    vm = hardware(11, "cp-1")
+    with running(tmp_path / "lab", loopback="127.24.0.0/16") as lab:
+        node = address(lab, vm)
+        talosctl = caller(program, tmp_path)
+        talosctl(
+            "gen", "config", "demo", f"https://{node}:6443", "--output-dir", str(tmp_path / "out")
+        )
+        talosctl = caller(program, tmp_path, "--talosconfig", str(tmp_path / "out" / "talosconfig"))
+        lab.run(lab.talos.guests.power_on(vm))
+        lab.run(lab.talos.stage(vm, "maintenance"))
+        insecure = talosctl("version", "--insecure", "-n", node, "-e", node).stdout
+
+        talosctl(
+            "apply-config",
+            "--insecure",
+            "-n",
+            node,
+            "--file",
+            str(tmp_path / "out" / "controlplane.yaml"),
+        )
+        until(lambda: talosctl_stage(talosctl, node) == "booting")
+        talosctl("bootstrap", "-n", node, "-e", node)
+        until(lambda: talosctl_stage(talosctl, node) == "running")
+        again = talosctl("bootstrap", "-n", node, "-e", node, fails=True).stderr
+
+        assert "v1.13.9" in insecure
+        assert "code = AlreadyExists desc = etcd data directory is not empty" in again
+        assert (
+            "controlplane"
+            in talosctl("get", "machinetype", "-n", node, "-e", node, "-o", "yaml").stdout
+        )
+
+
+def talosctl_stage(talosctl: Talosctl, node: str) -> str:
+    """What the machine says, or nothing while it does not answer."""
+    try:
+        said = talosctl(
+            "get", "machinestatus", "machine", "-o", "yaml", "-n", node, "-e", node
+        ).stdout
+    except AssertionError:
+        return ""
+    return yaml.safe_load(said)["spec"]["stage"]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if condition():
+            return
+    pytest.fail("it never came true")
