@@ -1,0 +1,178 @@
+"""An operation on a site, for flows and the command line alike: opened or resumed, planned once, acted, reported."""
+
+import fcntl
+import logging
+import os
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import tasks.acceptance
+import tasks.argocd
+import tasks.kubernetes
+import tasks.proxmox
+import tasks.site
+import tasks.talos
+from tasks.registry import Context, make_action
+from windlass import __version__
+from windlass.engine.action import Action
+from windlass.engine.executor import Executor
+from windlass.engine.journal import Journal
+from windlass.engine.lock import LEASE
+from windlass.engine.operation import Acting, needs_approval
+from windlass.engine.records import Operation, OperationState, StepState
+from windlass.errors import BadInputError, ParkedError
+from windlass.models.load import LoadedSite
+from windlass.models.plan import Forecast, JsonObject, Step
+from windlass.models.progress import OperationProgress, State, StepProgress
+from windlass.plans.bootstrap import USUAL_SECONDS
+
+logger = logging.getLogger(__name__)
+
+ACTION_MODULES = (
+    tasks.acceptance, tasks.argocd, tasks.kubernetes, tasks.proxmox, tasks.site, tasks.talos,
+)  # fmt: skip
+# A forecast quantile: three of four steps take no longer than this.
+LIKELY = 0.75
+# A lab's lease shrinks with its speed, but a busy machine must still be able to renew it.
+SHORTEST_LEASE = timedelta(seconds=5)
+
+
+def agent_of(operation: str, epoch: int) -> str:
+    """How a client names itself to every API, so that their logs say which operation did it."""
+    return f"windlass/{__version__} (operation {operation}; epoch {epoch})"
+
+
+READER = f"windlass/{__version__} (reading)"
+
+
+def forecasts(journal: Journal, loaded: LoadedSite) -> Callable[[str], Forecast]:
+    """What each action is expected to take: from this site's own history, or else the usual."""
+
+    def forecast(action: str) -> Forecast:
+        past = sorted(journal.durations(loaded.site.name, action))
+        if past:
+            return Forecast(past[min(int(len(past) * LIKELY), len(past) - 1)], "history")
+        usual = USUAL_SECONDS.get(action, 0)
+        return Forecast(timedelta(seconds=usual / loaded.site.pace.speed), "default")
+
+    return forecast
+
+
+@contextmanager
+def announced(home: Path, run: str) -> Generator[None]:
+    """This process is flow run `run` for as long as the block lasts: the kernel lets go when it dies."""
+    folder = home / "runs"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / run
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(str(os.getpid()))
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def is_alive(home: Path, run: str) -> bool:
+    """Some process is that flow run right now."""
+    try:
+        with (home / "runs" / run).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    (home / "runs" / run).unlink(missing_ok=True)
+    return False
+
+
+def progress_of(journal: Journal, operation: str) -> OperationProgress:
+    """How far an operation is, as the journal has it now."""
+    found = journal.operation(operation)
+    states = journal.step_states(found.id)
+    return OperationProgress(
+        id=found.id,
+        site=found.site,
+        verb=found.verb,
+        state=found.state.value,
+        reason=found.reason,
+        message=found.message,
+        steps={step.key: _progress(step.key, states.get(step.key)) for step in found.plan},
+        remains=found.remains,
+    )
+
+
+# The journal's words for a step, as reports say them.
+SAID: dict[str, State] = {
+    "pending": "pending",
+    "intent": "running",
+    "running": "running",
+    "done": "done",
+    "failed": "failed",
+    "parked": "parked",
+}
+
+
+def _progress(key: str, state: StepState | None) -> StepProgress:
+    if state is None:
+        return StepProgress(key, "pending")
+    return StepProgress(key, SAID[state.state], state.started, state.ended, state.message)
+
+
+@dataclass(frozen=True)
+class Running:
+    """How an operation is run: its journal, its site, and what executes its steps."""
+
+    journal: Journal
+    loaded: LoadedSite
+    executor: Executor
+    run: str
+
+    def act(self, operation: Operation) -> Operation:
+        """Bring the operation to rest.
+
+        Raises:
+            WindlassError: it did not end as done; the journal has the same reason.
+        """
+        site = self.loaded.site
+        if operation.site != site.name:
+            raise BadInputError(
+                f"operation {operation.id} belongs to site {operation.site}, {self.loaded.path} is {site.name}"
+            )
+        if needs_approval(operation.plan, site.approvals.policy) and not self.journal.is_approved(
+            operation.id
+        ):
+            self.journal.set_state(
+                operation.id,
+                OperationState.AWAITING_APPROVAL,
+                reason="PARKED",
+                message="waits for approval",
+            )
+            raise ParkedError(
+                f"operation {operation.id} waits for approval: "
+                f"windlass approve {operation.id} --hash {operation.plan_hash}, then windlass resume {operation.id}"
+            )
+        acting = Acting(
+            journal=self.journal,
+            executor=self.executor,
+            make_action=lambda step, epoch: self._action(operation, step, epoch),
+            run=self.run,
+            is_lab=site.lab,
+            lease=max(SHORTEST_LEASE, LEASE / site.pace.speed),
+        )
+        return acting.act(operation)
+
+    def _action(self, operation: Operation, step: Step, epoch: int) -> Action:
+        def evidence(key: str) -> JsonObject:
+            found = self.journal.step_state(operation.id, key).evidence
+            if found is None:
+                raise BadInputError(
+                    f"{step.key} needs what {key} observed, and it observed nothing"
+                )
+            return found
+
+        return make_action(Context(self.loaded, step, agent_of(operation.id, epoch), evidence))

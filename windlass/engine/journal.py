@@ -1,0 +1,551 @@
+"""The journal: what was meant, what was done, who holds a site, who said yes. Durable before the next move.
+
+Every change is a record in one hash chain; the other tables say the same for reading and are written in the same
+transaction. SQLite by default; nothing in the protocol is SQLite's own.
+"""
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Select,
+    create_engine,
+    delete,
+    event,
+    func,
+    select,
+    update,
+)
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from windlass import __version__
+from windlass.engine.chain import GENESIS, canonical, problems, record_hash
+from windlass.engine.records import (
+    Approval,
+    Freeze,
+    Holder,
+    Operation,
+    OperationState,
+    StepState,
+)
+from windlass.engine.tables import (
+    SCHEMA,
+    approvals,
+    freezes,
+    locks,
+    metadata,
+    operations,
+    records,
+    runs,
+    steps,
+    stops,
+)
+from windlass.errors import (
+    BadInputError,
+    FrozenError,
+    NeedsHumanError,
+    RefusedError,
+    UnreachableError,
+)
+from windlass.models.plan import JsonObject, Plan
+
+# Another process may be writing; a transaction takes milliseconds.
+BUSY_S = 30
+# Without vowels no identifier spells a word.
+ALPHABET = "0123456789bcdfghjklmnpqrstvwxz"
+# A full disk must fail before an effect, not between an effect and its record.
+SPARE_BYTES = 4 * 1024 * 1024
+
+
+class Journal:
+    """One journal. Safe for many threads and many processes."""
+
+    def __init__(self, engine: Engine, home: Path) -> None:
+        self._engine = engine
+        self.home = home
+
+    @classmethod
+    def open(cls, home: Path, url: str | None = None) -> "Journal":
+        """The journal in `home`, made if it is not there (0600).
+
+        Raises:
+            NeedsHumanError: a newer Windlass wrote it (CODE_CHANGED).
+        """
+        path = home / "journal.db"
+        if url is None and not path.exists():
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+        engine = create_engine(url or f"sqlite:///{path}", pool_pre_ping=url is not None)
+        if engine.dialect.name == "sqlite":
+            _prepare_sqlite(engine)
+        metadata.create_all(engine)
+        journal = cls(engine, home)
+        journal._check_schema()
+        return journal
+
+    def _check_schema(self) -> None:
+        with self._reading() as db:
+            found = db.scalar(select(func.max(records.c.seq)))
+            newest = db.execute(select(records.c.body).where(records.c.seq == found)).scalar()
+        if newest is not None and json.loads(newest).get("schema", SCHEMA) > SCHEMA:
+            raise NeedsHumanError(
+                "a newer Windlass wrote this journal: go on with that version",
+                reason="CODE_CHANGED",
+            )
+
+    # Operations
+
+    def create(
+        self, plan: Plan, *, origin: str, site_file: str = "", parent: str | None = None
+    ) -> Operation:
+        """A new operation with its plan, stored once. A plan without effects is refused: empty is not everything."""
+        if plan.is_empty:
+            raise RefusedError(f"the plan for {plan.site} has no effect: there is nothing to run")
+        identity = _new_id()
+        at = _now()
+        with self._writing() as db:
+            self._append(
+                db, "operation", plan.site, identity,
+                {"verb": plan.verb, "plan_hash": plan.hash, "plan": plan.to_json(), "origin": origin, "parent": parent},
+            )  # fmt: skip
+            db.execute(
+                operations.insert().values(
+                    id=identity, site=plan.site, verb=plan.verb, plan=canonical(plan.to_json()),
+                    plan_hash=plan.hash, state=OperationState.PLANNED, reason="", message="", remains="[]",
+                    origin=origin, parent=parent, version=__version__, site_file=site_file, created=at, updated=at,
+                )
+            )  # fmt: skip
+        return self.operation(identity)
+
+    def operation(self, identity: str) -> Operation:
+        """The operation with this id, or whose id begins so.
+
+        Raises:
+            BadInputError: there is none, or more than one.
+        """
+        with self._reading() as db:
+            rows = db.execute(
+                select(operations)
+                .where(operations.c.id.startswith(identity, autoescape=True))
+                .limit(3)
+            ).all()
+            if len(rows) != 1:
+                what = "more than one operation begins with" if rows else "there is no operation"
+                raise BadInputError(f"{what} {identity!r}: windlass history lists them")
+            return self._operation(db, rows[0])
+
+    def operations(self, site: str | None = None) -> list[Operation]:
+        """All operations, newest first."""
+        wanted = select(operations).order_by(operations.c.created.desc(), operations.c.id.desc())
+        if site is not None:
+            wanted = wanted.where(operations.c.site == site)
+        with self._reading() as db:
+            return [self._operation(db, row) for row in db.execute(wanted).all()]
+
+    def of_run(self, run: str) -> Operation | None:
+        """The operation that this run of an orchestrator worked on."""
+        with self._reading() as db:
+            identity = db.scalar(select(runs.c.operation).where(runs.c.run == run))
+        return self.operation(identity) if identity else None
+
+    def set_state(
+        self,
+        identity: str,
+        state: OperationState,
+        *,
+        reason: str = "",
+        message: str = "",
+        remains: tuple[str, ...] = (),
+    ) -> None:
+        """Where the operation is now, and why."""
+        with self._writing() as db:
+            site = self._site_of(db, identity)
+            body: JsonObject = {
+                "state": state.value,
+                "reason": reason,
+                "message": message,
+                "remains": list(remains),
+            }
+            self._append(db, "state", site, identity, body)
+            db.execute(
+                update(operations)
+                .where(operations.c.id == identity)
+                .values(
+                    state=state,
+                    reason=reason,
+                    message=message,
+                    remains=json.dumps(remains),
+                    updated=_now(),
+                )
+            )
+
+    def attach_run(self, identity: str, run: str) -> None:
+        """Remember that this run of an orchestrator works on the operation."""
+        with self._writing() as db:
+            known = db.scalar(
+                select(func.count()).where(runs.c.operation == identity, runs.c.run == run)
+            )
+            if not known:
+                self._append(db, "run", self._site_of(db, identity), identity, {"run": run})
+                db.execute(runs.insert().values(operation=identity, run=run))
+
+    # People
+
+    def approve(self, identity: str, plan_hash: str, by: str, reason: str = "") -> None:
+        """Say yes to exactly this plan.
+
+        Raises:
+            RefusedError: the operation's plan has another hash, or the operation has ended.
+        """
+        operation = self.operation(identity)
+        if plan_hash != operation.plan_hash:
+            raise RefusedError(
+                f"operation {operation.id} has plan {operation.plan_hash}, not {plan_hash}: read it again"
+            )
+        if operation.is_ended:
+            raise RefusedError(f"operation {operation.id} has ended ({operation.state}): plan anew")
+        with self._writing() as db:
+            said = self._mine(db, operation.id, by)
+            if not said:
+                self._append(
+                    db, "approval", operation.site, operation.id, {"plan_hash": plan_hash, "by": by, "reason": reason}
+                )  # fmt: skip
+                db.execute(
+                    approvals.insert().values(
+                        operation=operation.id, plan_hash=plan_hash, by=by, reason=reason, at=_now()
+                    )
+                )
+
+    @staticmethod
+    def _mine(db: Connection, identity: str, by: str) -> int:
+        return (
+            db.scalar(
+                select(func.count()).where(approvals.c.operation == identity, approvals.c.by == by)
+            )
+            or 0
+        )
+
+    def approvals(self, identity: str) -> list[Approval]:
+        with self._reading() as db:
+            rows = db.execute(select(approvals).where(approvals.c.operation == identity)).all()
+        return [Approval(r.operation, r.plan_hash, r.by, r.reason, _time(r.at)) for r in rows]
+
+    def is_approved(self, identity: str) -> bool:
+        operation = self.operation(identity)
+        return any(one.plan_hash == operation.plan_hash for one in self.approvals(operation.id))
+
+    def freeze(self, site: str, reason: str, by: str) -> None:
+        """Nothing changes the site until it is thawed."""
+        with self._writing() as db:
+            self._append(db, "freeze", site, "", {"reason": reason, "by": by})
+            db.execute(delete(freezes).where(freezes.c.site == site))
+            db.execute(freezes.insert().values(site=site, reason=reason, by=by, since=_now()))
+
+    def thaw(self, site: str, reason: str, by: str) -> None:
+        with self._writing() as db:
+            self._append(db, "thaw", site, "", {"reason": reason, "by": by})
+            db.execute(delete(freezes).where(freezes.c.site == site))
+
+    def frozen(self, site: str) -> Freeze | None:
+        """The freeze of a site.
+
+        Raises:
+            FrozenError: it cannot be read, which counts as frozen.
+        """
+        try:
+            with self._reading() as db:
+                row = db.execute(select(freezes).where(freezes.c.site == site)).first()
+        except DBAPIError as error:
+            raise FrozenError(f"whether {site} is frozen cannot be read: {error}") from error
+        return Freeze(row.site, row.reason, row.by, _time(row.since)) if row else None
+
+    def request_stop(self, identity: str, by: str, *, cancel: bool) -> None:
+        """Ask the operation to stop at its next safe point; with `cancel` it is not meant to go on."""
+        operation = self.operation(identity)
+        if operation.is_ended:
+            raise RefusedError(f"operation {operation.id} has already ended ({operation.state})")
+        with self._writing() as db:
+            self._append(db, "stop", operation.site, operation.id, {"by": by, "cancel": cancel})
+            db.execute(delete(stops).where(stops.c.operation == operation.id))
+            db.execute(
+                stops.insert().values(operation=operation.id, by=by, cancel=int(cancel), at=_now())
+            )
+
+    def stop_requested(self, identity: str) -> bool:
+        with self._reading() as db:
+            return db.scalar(select(func.count()).where(stops.c.operation == identity)) == 1
+
+    def forget_stop(self, identity: str) -> None:
+        """Going on is asked for: an earlier stop no longer counts."""
+        with self._writing() as db:
+            if db.scalar(select(func.count()).where(stops.c.operation == identity)):
+                self._append(db, "go-on", self._site_of(db, identity), identity, {})
+                db.execute(delete(stops).where(stops.c.operation == identity))
+
+    # Steps
+
+    def step_states(self, identity: str) -> dict[str, StepState]:
+        """Every step that was ever begun."""
+        with self._reading() as db:
+            rows = db.execute(select(steps).where(steps.c.operation == identity)).all()
+        return {row.key: _step(row) for row in rows}
+
+    def step_state(self, identity: str, key: str) -> StepState:
+        with self._reading() as db:
+            row = db.execute(
+                select(steps).where(steps.c.operation == identity, steps.c.key == key)
+            ).first()
+        return _step(row) if row else StepState(key, "pending")
+
+    def write_step(
+        self, operation: Operation, key: str, phase: str, body: JsonObject, **columns: Any
+    ) -> None:
+        """One record of a step, and what it makes of the step's row."""
+        step = operation.plan.step(key)
+        with self._writing() as db:
+            self._append(
+                db,
+                phase,
+                operation.site,
+                operation.id,
+                {"step": key, "target": step.target, **body},
+            )
+            where = (steps.c.operation == operation.id, steps.c.key == key)
+            if not db.execute(update(steps).where(*where).values(**columns)).rowcount:
+                fresh = {
+                    "operation": operation.id, "key": key, "action": step.action, "site": operation.site,
+                    "state": "pending", "attempts": 0, "deaths": 0, "effects": 0, "message": "",
+                }  # fmt: skip
+                db.execute(steps.insert().values(**fresh | columns))
+
+    def durations(self, site: str, action: str) -> list[timedelta]:
+        """How long this site's steps of an action took, effects and waits together."""
+        with self._reading() as db:
+            rows = db.execute(
+                select(steps.c.started, steps.c.ended).where(
+                    steps.c.site == site, steps.c.action == action,
+                    steps.c.state == "done", steps.c.attempts == 1,
+                )
+            ).all()  # fmt: skip
+        return [_time(r.ended) - _time(r.started) for r in rows if r.started and r.ended]
+
+    # The lock of a site
+
+    def holder(self, site: str) -> Holder | None:
+        """Who holds a site, or held it last; None when nobody ever did or the last one let go."""
+        with self._reading() as db:
+            row = db.execute(select(locks).where(locks.c.site == site)).first()
+        if row is None or not row.operation:
+            return None
+        who = json.loads(row.holder)
+        return Holder(
+            site, row.epoch, row.operation, who["run"], who["pid"], who["host"], row.renewed
+        )
+
+    def next_epoch(self, site: str, operation: str, holder: str) -> int:
+        """A new epoch, durable: from now on only this holder's effects count."""
+        with self._writing() as db:
+            last = db.scalar(select(locks.c.epoch).where(locks.c.site == site)) or 0
+            self._append(db, "lock", site, operation, {"epoch": last + 1, "holder": holder})
+            db.execute(delete(locks).where(locks.c.site == site))
+            db.execute(
+                locks.insert().values(
+                    site=site,
+                    epoch=last + 1,
+                    operation=operation,
+                    holder=holder,
+                    renewed=time.time(),
+                )
+            )
+        return last + 1
+
+    def renew(self, site: str, epoch: int) -> bool:
+        """The lease counts from now; False when somebody else has the site.
+
+        Raises:
+            UnreachableError: it could not be written.
+        """
+        try:
+            with self._writing() as db:
+                done = db.execute(
+                    update(locks)
+                    .where(locks.c.site == site, locks.c.epoch == epoch)
+                    .values(renewed=time.time())
+                )
+                return done.rowcount == 1
+        except (DBAPIError, RefusedError) as error:
+            raise UnreachableError(f"the journal cannot be written: {error}") from error
+
+    def release(self, site: str, epoch: int) -> None:
+        """Let go, if it is still ours."""
+        with self._writing() as db:
+            where = (locks.c.site == site, locks.c.epoch == epoch)
+            if db.execute(update(locks).where(*where).values(operation="")).rowcount:
+                self._append(db, "unlock", site, "", {"epoch": epoch})
+
+    def calls_end(self, site: str) -> float:
+        """When (seconds since 1970) no call that was ever begun on the site can still be under way."""
+        with self._reading() as db:
+            rows = db.execute(
+                select(steps.c.intent, steps.c.deadline).where(
+                    steps.c.site == site,
+                    steps.c.state.in_(("intent", "running")),
+                    steps.c.intent.is_not(None),
+                )
+            ).all()
+        return max((_time(r.intent).timestamp() + (r.deadline or 0) for r in rows), default=0)
+
+    # The chain
+
+    def export(self, identity: str) -> Iterator[dict[str, Any]]:
+        """The records of an operation, as they stand in the chain."""
+        operation = self.operation(identity)
+        with self._reading() as db:
+            wanted = (
+                select(records).where(records.c.operation == operation.id).order_by(records.c.seq)
+            )
+            for row in db.execute(wanted).mappings().all():
+                yield {**row, "body": json.loads(row["body"])}
+
+    def verify(self) -> list[str]:
+        """What is wrong with the journal: broken chain, altered records, tables that say something else."""
+        with self._reading() as db:
+            chain = [
+                dict(row)
+                for row in db.execute(select(records).order_by(records.c.seq)).mappings().all()
+            ]
+            found = problems(chain)
+            said: dict[str, str] = {}
+            for record in chain:
+                if record["kind"] == "state":
+                    said[record["operation"]] = json.loads(record["body"])["state"]
+            for row in db.execute(select(operations)).all():
+                if said.get(row.id, OperationState.PLANNED) != row.state:
+                    found.append(
+                        f"operation {row.id} is {row.state}, its records say {said.get(row.id)}"
+                    )
+                if Plan.from_json(json.loads(row.plan)).hash != row.plan_hash:
+                    found.append(
+                        f"operation {row.id} has a plan that is not the one it was created with"
+                    )
+        return found
+
+    def _append(
+        self, db: Connection, kind: str, site: str, operation: str, body: JsonObject
+    ) -> None:
+        last = db.execute(
+            select(records.c.seq, records.c.hash).order_by(records.c.seq.desc()).limit(1)
+        ).first()
+        record: dict[str, Any] = {
+            "seq": last.seq + 1 if last else 1,
+            "time": _now(),
+            "kind": kind,
+            "site": site,
+            "operation": operation,
+            "body": canonical({"schema": SCHEMA, **body}),
+            "previous": last.hash if last else GENESIS,
+        }
+        db.execute(records.insert().values(**record, hash=record_hash(record)))
+
+    # Plumbing
+
+    @contextmanager
+    def _reading(self) -> Generator[Connection]:
+        with self._engine.connect() as db:
+            yield db
+
+    @contextmanager
+    def _writing(self) -> Generator[Connection]:
+        """One transaction, alone: the chain has one end."""
+        self._room()
+        with self._engine.connect() as db:
+            if self._engine.dialect.name == "sqlite":
+                _begin_immediate(db)
+            yield db
+            db.commit()
+
+    def _room(self) -> None:
+        found = os.statvfs(self.home)
+        if found.f_bavail * found.f_frsize < SPARE_BYTES:
+            raise RefusedError(
+                f"the disk under {self.home} is full: what happens could not be recorded, so nothing is done"
+            )
+
+    @staticmethod
+    def _site_of(db: Connection, identity: str) -> str:
+        site = db.scalar(select(operations.c.site).where(operations.c.id == identity))
+        if site is None:
+            raise BadInputError(f"there is no operation {identity!r}")
+        return site
+
+    @staticmethod
+    def _operation(db: Connection, row: Any) -> Operation:
+        known: Select[Any] = select(runs.c.run).where(runs.c.operation == row.id)
+        return Operation(
+            id=row.id, site=row.site, verb=row.verb, plan=Plan.from_json(json.loads(row.plan)),
+            plan_hash=row.plan_hash, state=OperationState(row.state), reason=row.reason, message=row.message,
+            remains=tuple(json.loads(row.remains)), origin=row.origin, parent=row.parent, version=row.version,
+            site_file=row.site_file, created=_time(row.created), updated=_time(row.updated),
+            runs=tuple(db.execute(known).scalars().all()),
+        )  # fmt: skip
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        # SQLAlchemy begins transactions itself; sqlite3's own idea of when would come too late for the chain.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA busy_timeout={BUSY_S * 1000}")
+
+
+def _begin_immediate(db: Connection) -> None:
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            db.exec_driver_sql("BEGIN IMMEDIATE")
+        except OperationalError:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return
+
+
+def _new_id() -> str:
+    """Twelve signs that sort by time: seconds since 2026 in base 30, then chance."""
+    seconds = int(time.time()) - 1_767_225_600
+    signs = ""
+    for _ in range(7):
+        seconds, digit = divmod(seconds, len(ALPHABET))
+        signs = ALPHABET[digit] + signs
+    return signs + "".join(secrets.choice(ALPHABET) for _ in range(5))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _step(row: Any) -> StepState:
+    return StepState(
+        key=row.key, state=row.state, attempts=row.attempts, deaths=row.deaths, effects=row.effects,
+        started=_time(row.started) if row.started else None,
+        ended=_time(row.ended) if row.ended else None,
+        intent=_time(row.intent) if row.intent else None,
+        deadline=timedelta(seconds=row.deadline) if row.deadline is not None else None,
+        handle=json.loads(row.handle) if row.handle else None,
+        evidence=json.loads(row.evidence) if row.evidence else None,
+        message=row.message,
+    )  # fmt: skip

@@ -1,0 +1,203 @@
+"""The life of an operation: approved, held, acted, and always at rest in the end with a reason code.
+
+A resumed operation reads its plan from the journal and never plans again. One that is done does nothing.
+"""
+
+import fcntl
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from threading import Event
+from typing import Any, Literal
+
+from windlass import __version__
+from windlass.engine.action import Action
+from windlass.engine.executor import Executor
+from windlass.engine.failpoints import Failpoints
+from windlass.engine.journal import Journal
+from windlass.engine.lock import LEASE, SiteLock
+from windlass.engine.records import Operation, OperationState
+from windlass.engine.steps import StepRunner
+from windlass.errors import (
+    BadInputError,
+    BusyError,
+    FrozenError,
+    NeedsHumanError,
+    ParkedError,
+    PreflightError,
+    RefusedError,
+    WindlassError,
+)
+from windlass.models.plan import Plan, Risk, Step
+
+logger = logging.getLogger(__name__)
+
+Policy = Literal["always", "by-risk", "never"]
+MakeAction = Callable[[Step, int], Action]
+# A cancel is asked for in the journal, by any process; it is noticed within this.
+LOOK_S = 0.5
+
+
+def needs_approval(plan: Plan, policy: Policy) -> bool:
+    """Whether a person must say yes to this plan."""
+    if policy == "by-risk":
+        return plan.risk in (Risk.DISRUPTIVE, Risk.DESTRUCTIVE)
+    return policy == "always"
+
+
+@dataclass
+class Acting:
+    """How to run an operation: by whom, as which run, in which lab."""
+
+    journal: Journal
+    executor: Executor
+    make_action: MakeAction
+    run: str
+    is_lab: bool = False
+    lease: timedelta = LEASE
+    stop: Event = field(default_factory=Event)
+
+    def act(self, operation: Operation) -> Operation:
+        """Bring the operation to rest: done, parked, refused, failed or waiting for a human; the error is raised too.
+
+        Raises:
+            WindlassError: anything but done. The journal has the same reason.
+        """
+        if operation.state is OperationState.DONE:
+            return operation
+        self._may_go_on(operation)
+        failpoints = Failpoints.of(os.environ, lab=self.is_lab)
+        self.journal.forget_stop(operation.id)
+        with self._recorded(operation), self._listening(operation):
+            lock = SiteLock(self.journal, operation.site, self.lease)
+            with lock.hold(operation.id, run=self.run, stop=self.stop) as hold:
+                self.journal.set_state(operation.id, OperationState.RUNNING)
+                runner = StepRunner(self.journal, hold, operation, self.stop, failpoints)
+
+                def run_step(step: Step) -> None:
+                    runner.run(step, self.make_action(step, hold.epoch))
+
+                self.executor.run(operation.plan, run_step, self.stop)
+                self._all_done(operation)
+        return self.journal.operation(operation.id)
+
+    def _may_go_on(self, operation: Operation) -> None:
+        if operation.is_ended:
+            raise RefusedError(f"operation {operation.id} has ended ({operation.state}): plan anew")
+        if operation.version.split(".")[:2] != __version__.split(".")[:2]:
+            self.journal.set_state(
+                operation.id, OperationState.NEEDS_HUMAN, reason="CODE_CHANGED",
+                message=f"planned by Windlass {operation.version}, this is {__version__}",
+            )  # fmt: skip
+            raise NeedsHumanError(
+                f"operation {operation.id} was planned by Windlass {operation.version}, this is {__version__}: "
+                "go on with that version, or plan anew",
+                reason="CODE_CHANGED",
+            )
+
+    def _all_done(self, operation: Operation) -> None:
+        states = self.journal.step_states(operation.id)
+        left = [
+            s.key for s in operation.plan if s.key not in states or states[s.key].state != "done"
+        ]
+        if left:
+            raise ParkedError(f"{len(left)} steps are left, the next is {left[0]}")
+
+    @contextmanager
+    def _recorded(self, operation: Operation) -> Generator[None]:
+        """Whatever happens inside, the journal says how it ended."""
+        journal = self.journal
+        try:
+            yield
+        except BaseException as error:
+            state, reason = ending_of(error)
+            journal.set_state(operation.id, state, reason=reason, message=str(error))
+            raise
+        journal.set_state(operation.id, OperationState.DONE, reason="SUCCESS")
+
+    @contextmanager
+    def _listening(self, operation: Operation) -> Generator[None]:
+        """Cancel and SIGTERM set the stop flag."""
+        ended = Event()
+
+        def look() -> None:
+            while not ended.wait(LOOK_S):
+                if self.journal.stop_requested(operation.id):
+                    self.stop.set()
+
+        watcher = threading.Thread(target=look, name="stop-watch", daemon=True)
+        watcher.start()
+        try:
+            with _on_sigterm(self.stop):
+                yield
+        finally:
+            ended.set()
+            watcher.join()
+
+
+@contextmanager
+def _on_sigterm(stop: Event) -> Generator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def asked(_number: int, _frame: Any) -> None:
+        stop.set()
+
+    before = signal.signal(signal.SIGTERM, asked)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def ending_of(error: BaseException) -> tuple[OperationState, str]:
+    """The state and reason code that an error leaves an operation in."""
+    if isinstance(error, NeedsHumanError):
+        return OperationState.NEEDS_HUMAN, error.reason
+    table: tuple[tuple[type[BaseException], OperationState, str], ...] = (
+        (BusyError, OperationState.PARKED, "BUSY"),
+        (FrozenError, OperationState.PARKED, "FROZEN"),
+        (ParkedError, OperationState.PARKED, "PARKED"),
+        (PreflightError, OperationState.REFUSED, "REFUSED"),
+        (BadInputError, OperationState.REFUSED, "REFUSED"),
+        (WindlassError, OperationState.FAILED, "FAILED"),
+    )
+    for kind, state, reason in table:
+        if isinstance(error, kind):
+            return state, reason
+    if not isinstance(error, Exception):
+        # A signal that ends the process: what was begun is in the journal, so this is a park.
+        return OperationState.PARKED, "PARKED"
+    return OperationState.FAILED, "FAILED"
+
+
+def reconcile(journal: Journal) -> list[str]:
+    """Operations that say they run and whose holder is dead are parked, with the reason; their ids are returned."""
+    found: list[str] = []
+    for operation in journal.operations():
+        if operation.state is OperationState.RUNNING and not _is_held(journal.home, operation.site):
+            journal.set_state(
+                operation.id, OperationState.PARKED, reason="PARKED",
+                message="its process died; the journal has every step: windlass resume goes on",
+            )  # fmt: skip
+            found.append(operation.id)
+    return found
+
+
+def _is_held(home: Path, site: str) -> bool:
+    path = home / "locks" / f"{site}.lock"
+    if not path.exists():
+        return False
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

@@ -1,0 +1,273 @@
+"""One step: intent, guard, effect, observation, done. Each durable before the next; a resume finds out, never guesses.
+
+The protocol in one place. What an action is, it does not know; what happened, it asks the world and not the call.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from threading import Event
+from typing import Any, TypeVar
+
+from windlass.engine.action import Action, Resume
+from windlass.engine.chain import canonical
+from windlass.engine.failpoints import Failpoints
+from windlass.engine.journal import Journal
+from windlass.engine.lock import Hold
+from windlass.engine.records import Operation, StepState
+from windlass.errors import (
+    AmbiguousError,
+    BusyError,
+    FrozenError,
+    NeedsHumanError,
+    NotReadyError,
+    ParkedError,
+    RefusedError,
+    StoppedError,
+    TimedOutError,
+    TransientError,
+    WindlassError,
+)
+from windlass.models.plan import JsonObject, Step
+from windlass.waiting import wait_for
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# A step in which the process died this often is not tried again by itself.
+BREAKER = 3
+# A call whose outcome is unknown and that left no trace is sent once more at most.
+MAX_CALLS = 2
+
+
+@dataclass
+class StepRunner:
+    """Runs the steps of one operation under one hold. Used from many threads, one step each."""
+
+    journal: Journal
+    hold: Hold
+    operation: Operation
+    stop: Event
+    failpoints: Failpoints = field(default_factory=Failpoints)
+
+    def run(self, step: Step, action: Action) -> None:
+        """The step's goal holds afterwards, and the journal says so.
+
+        Raises:
+            StoppedError: parked, frozen, fenced, or a human is needed.
+            WindlassError: why it failed.
+        """
+        before = self.journal.step_state(self.operation.id, step.key)
+        if before.state == "done":
+            return
+        attempt = _Attempt(self, step, action, before)
+        try:
+            attempt.go()
+        except ParkedError as parked:
+            attempt.settle("parked", str(parked))
+            raise
+        except (WindlassError, OSError) as error:
+            attempt.settle("failed", str(error))
+            raise
+
+
+class _Attempt:
+    """One try at one step."""
+
+    def __init__(self, runner: StepRunner, step: Step, action: Action, before: StepState) -> None:
+        self.journal, self.hold, self.stop = runner.journal, runner.hold, runner.stop
+        self.operation, self.fail = runner.operation, runner.failpoints
+        self.step, self.action, self.before = step, action, before
+        self.calls = 0
+
+    def go(self) -> None:
+        if self.step.is_gate:
+            self._gate()
+            return
+        self.fail.at(self.step.key, "pre_intent")
+        died = self.before.state in ("intent", "running")
+        deaths = self.before.deaths + died
+        self._write(
+            "intent",
+            {"inputs": self.step.inputs, "deadline_s": self.action.timing.effect.total_seconds()},
+            state="intent", attempts=self.before.attempts + 1, deaths=deaths, message="", ended=None,
+            started=self.before.started.isoformat() if self.before.started else _now(),
+            intent=_now(), deadline=self.action.timing.effect.total_seconds(),
+        )  # fmt: skip
+        self.fail.at(self.step.key, "post_intent")
+        self._guard(deaths)
+        evidence = self._earlier() if self.before.intent else self._already()
+        if evidence is None:
+            evidence = self._effect()
+        self.fail.at(self.step.key, "post_effect")
+        self._done(evidence)
+        self.fail.at(self.step.key, "post_done")
+
+    # Gates
+
+    def _gate(self) -> None:
+        started = self.before.started.isoformat() if self.before.started else _now()
+        self._write(
+            "gate",
+            {},
+            state="running",
+            attempts=self.before.attempts + 1,
+            started=started,
+            message="",
+        )
+        self._done(self._wait(self.action.goal, self.action.timing.goal))
+
+    # What was there before
+
+    def _already(self) -> JsonObject | None:
+        """Evidence that nothing needs doing, or None."""
+        try:
+            return self.action.goal()
+        except TransientError:
+            return None
+
+    def _earlier(self) -> JsonObject | None:
+        """Evidence of an effect that an earlier attempt sent; None: go on from the guard."""
+        if (evidence := self._already()) is not None:
+            return evidence
+        if self.before.handle is not None:
+            return self._follow(self.before.handle)
+        since = self.before.intent or datetime.now(UTC)
+        return self._traced(since)
+
+    def _traced(self, since: datetime) -> JsonObject | None:
+        try:
+            handle = self._wait(lambda: self.action.trace(since), self.action.timing.goal)
+        except AmbiguousError as unknown:
+            if self.action.resume is Resume.REPEAT:
+                return None
+            raise NeedsHumanError(
+                f"{self.step.key} may or may not have happened: {unknown}. "
+                f"Look at {self.step.target}, then resume"
+            ) from unknown
+        return None if handle is None else self._follow(handle)
+
+    # The effect
+
+    def _effect(self) -> JsonObject:
+        try:
+            handle = self._wait(self._call, self.action.timing.effect)
+        except AmbiguousError as unknown:
+            return self._after_silence(unknown)
+        except RefusedError:
+            if (evidence := self._already()) is not None:
+                return evidence
+            raise
+        self.fail.at(self.step.key, "mid_effect")
+        if handle is not None:
+            self._write("handle", {"handle": handle}, state="running", handle=canonical(handle))
+            return self._follow(handle)
+        return self._wait(self.action.goal, self.action.timing.goal)
+
+    def _call(self) -> JsonObject | None:
+        """The one call, right behind its guard. A TransientError means that nothing was sent."""
+        self._guard(0)
+        self.action.preconditions()
+        self.hold.check()
+        self.calls += 1
+        self._write("effect", {"call": self.calls}, effects=self.before.effects + self.calls)
+        return self.action.effect()
+
+    def _after_silence(self, unknown: AmbiguousError) -> JsonObject:
+        """The call left and no answer came: look until it can no longer be under way."""
+        since = datetime.now(UTC) - self.action.timing.effect
+        self._write("ambiguous", {"why": str(unknown)}, message=str(unknown))
+
+        def seen() -> JsonObject:
+            if (evidence := self._already()) is not None:
+                return {"evidence": evidence}
+            if (handle := self._trace_or_none(since)) is not None:
+                return {"handle": handle}
+            raise NotReadyError(f"no trace of {self.step.key} so far")
+
+        try:
+            found = self._wait(seen, self.action.timing.effect)
+        except TimedOutError as nothing:
+            return self._once_more(unknown, nothing)
+        if isinstance(handle := found.get("handle"), dict):
+            self._write("handle", {"handle": handle}, state="running", handle=canonical(handle))
+            return self._follow(handle)
+        evidence = found["evidence"]
+        return evidence if isinstance(evidence, dict) else {}
+
+    def _trace_or_none(self, since: datetime) -> JsonObject | None:
+        try:
+            return self.action.trace(since)
+        except (AmbiguousError, TransientError):
+            return None
+
+    def _once_more(self, unknown: AmbiguousError, nothing: TimedOutError) -> JsonObject:
+        if self.action.resume is Resume.NEVER:
+            raise NeedsHumanError(
+                f"{self.step.key} was sent and never answered ({unknown}): "
+                f"look at {self.step.target}, then resume"
+            ) from nothing
+        if self.calls >= MAX_CALLS:
+            raise nothing
+        return self._effect()
+
+    def _follow(self, handle: JsonObject) -> JsonObject:
+        self._wait(
+            lambda: self.action.follow(handle), self.action.timing.goal + self.action.timing.effect
+        )
+        return self._wait(self.action.goal, self.action.timing.goal)
+
+    # Guards, waits, records
+
+    def _guard(self, deaths: int) -> None:
+        """Everything that can still say no before a call is sent."""
+        if deaths >= BREAKER:
+            raise ParkedError(
+                f"the process died {deaths} times in {self.step.key}: find out why before it is tried again"
+            )
+        if self.operation.plan.hash != self.operation.plan_hash:
+            raise RefusedError(
+                f"the plan of {self.operation.id} is not the one it was approved with"
+            )
+        if self.stop.is_set():
+            raise ParkedError(f"asked to stop before {self.step.key}")
+        if (freeze := self.journal.frozen(self.operation.site)) is not None:
+            raise FrozenError(f"{freeze.site} is frozen by {freeze.by}: {freeze.reason}")
+        self.hold.check()
+
+    def _wait(self, probe: Callable[[], T], timeout: timedelta) -> T:
+        return wait_for(
+            self.step.key, probe, timeout=timeout, pace=self.action.timing.pace, stop=self.stop
+        )
+
+    def _done(self, evidence: JsonObject) -> None:
+        self._write(
+            "done",
+            {"evidence": evidence},
+            state="done",
+            ended=_now(),
+            evidence=canonical(evidence),
+            message="",
+        )
+
+    def settle(self, state: str, message: str) -> None:
+        """How the attempt ended, when it did not end well."""
+        try:
+            self._write(state, {"why": message}, state=state, ended=_now(), message=message)
+        except (RefusedError, OSError) as error:
+            logger.warning("%s: how it ended could not be recorded: %s", self.step.key, error)
+
+    def _write(self, phase: str, body: JsonObject, **columns: Any) -> None:
+        said: JsonObject = {"epoch": self.hold.epoch, "action": self.step.action, **body}
+        self.journal.write_step(self.operation, self.step.key, phase, said, **columns)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+SERIOUS: tuple[type[BaseException], ...] = (
+    NeedsHumanError, FrozenError, BusyError, WindlassError, OSError, ParkedError, StoppedError,
+)  # fmt: skip
