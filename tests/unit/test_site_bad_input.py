@@ -1,5 +1,6 @@
 """Every kind of bad site file ends in one clear error that names file, line and key, and connects to nothing."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -27,7 +28,7 @@ MANY_NODES = (
 
 # What is wrong, the text or bytes of the file, the line it is on, and what the error must say.
 CORPUS: list[tuple[str, str | bytes, int | None, str]] = [
-    ("malformed", changed("cluster:", "cluster: ["), 3, "not YAML"),
+    ("malformed", changed("cluster:", "cluster: ["), 4, "not YAML"),
     ("a tab", changed("  name: home", "\tname: home"), 3, "indent with spaces"),
     ("a byte order mark", b"\xef\xbb\xbf" + BASE.encode(), 1, "byte order mark"),
     ("UTF-16", BASE.encode("utf-16"), 1, "byte order mark"),
@@ -36,7 +37,7 @@ CORPUS: list[tuple[str, str | bytes, int | None, str]] = [
     ("empty", "", 1, "empty"),
     ("only a comment", "# site\n", 1, "empty"),
     ("a list", "- a\n- b\n", 1, "keys and values"),
-    ("two documents", BASE + "---\n" + BASE, 46, "second document"),
+    ("two documents", BASE + "---\n" + BASE, 45, "second document"),
     ("a typo", changed("memory: 4096", "memroy: 4096"), 27, "nodes[0].memroy: unknown key; the nearest is memory"),
     ("a key in the wrong place", changed("  vip:", "  memory: 1\n  vip:"), 8, "it belongs to nodes[].memory"),
     ("a missing key", changed("    cpu: 4\n", ""), 20, "nodes[0].cpu: missing: add it (cores)"),
@@ -55,7 +56,7 @@ CORPUS: list[tuple[str, str | bytes, int | None, str]] = [
     ("an alias of itself", "a: &a [*a]\n", 1, "names nothing written before it"),
     ("deep nesting", "[" * 5000, 1, "nested deeper"),
     ("10 MB", b"#" * 10_000_000, None, "larger than 1 MiB"),
-    ("a doubled key", BASE + "name: other\n", 46, "name: written twice (first on line 1)"),
+    ("a doubled key", BASE + "name: other\n", 45, "name: written twice (first on line 1)"),
     ("a merge key", changed("    disk: 60", "    <<: {disk: 60}"), 36, "merge keys"),
     ("a tag", changed("name: home", "name: !!python/name:os.system home"), 1, "is not read"),
     ("outside the network", changed("192.0.2.21", "192.0.3.21"), 31, "node w-1: 192.0.3.21 is not in the cluster network"),
@@ -108,16 +109,16 @@ CORPUS: list[tuple[str, str | bytes, int | None, str]] = [
     ("no certificate to trust", changed("  ca_file: ca.pem\n", ""), 12, "TLS is never left unverified"),
     ("plain HTTP to Proxmox", changed("https://pve1", "http://pve1"), 13, "must be an https URL"),
     ("plain HTTP to Git", changed("https://git.", "http://git."), 38, "must be an https or ssh URL"),
-    ("an app in two layers", changed("[media]", "[network]"), 45, "already taken by layer core"),
+    ("an app in two layers", changed("[media]", "[network]"), 44, "already taken by layer core"),
     ("two layers of one name", changed("name: apps", "name: core"), 43, "already taken by another layer"),
-    ("tofu without a folder", BASE + "provisioner: {kind: tofu}\n", 46, "needs a folder"),
+    ("tofu without a folder", BASE + "provisioner: {kind: tofu}\n", 45, "needs a folder"),
     ("a taint without an effect", changed("    disk: 60", '    taints: {gpu: "true"}'), 36, "VALUE:EFFECT"),
     ("a mapping that is no name", changed("    disk: 60", "    gpus: [../gpu]"), 36, "PCI mapping"),
     ("a multicast MAC", changed("bc:24:11:00:00:02", "01:24:11:00:00:02"), 33, "one machine"),
-    ("a duration without a unit", BASE + "approvals: {wait: five}\n", 46, "must be a duration"),
-    ("a duration of years", BASE + "approvals: {wait: 9000d}\n", 46, "from 0s to 7d"),
-    ("a port beyond all ports", BASE + "reach: {pve1: pve1:99999}\n", 46, "from 1 to 65535"),
-    ("one file for two secrets", BASE + "outputs: {kubeconfig: secrets.yaml}\n", 46, "already taken by the secrets bundle"),
+    ("a duration without a unit", BASE + "approvals: {wait: five}\n", 45, "must be a duration"),
+    ("a duration of years", BASE + "approvals: {wait: 9000d}\n", 45, "from 0s to 7d"),
+    ("a port beyond all ports", BASE + "reach: {pve1: pve1:99999}\n", 45, "from 1 to 65535"),
+    ("one file for two secrets", BASE + "outputs: {kubeconfig: secrets.yaml}\n", 45, "already taken by the secrets bundle"),
 ]  # fmt: skip
 IDS = [case[0] for case in CORPUS]
 
@@ -202,8 +203,6 @@ def test_a_secret_written_where_its_reference_belongs_is_not_repeated(tmp_path: 
 
 @pytest.mark.parametrize("where", ["nowhere.yaml", "folder", "pipe", "nul\0"])
 def test_what_is_no_file_is_refused(tmp_path: Path, where: str):
-    import os
-
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
 

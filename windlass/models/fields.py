@@ -7,6 +7,7 @@ form that system takes, so that nothing written in a site file is read as anythi
 import re
 from collections.abc import Iterable
 from datetime import timedelta
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
@@ -135,6 +136,26 @@ def _length(value: float | str) -> timedelta:
     except ValidationError as error:
         raise wrong("must be a duration, such as 500ms, 30s, 5m or 1h30m") from error
 
+
+def _address(value: Any) -> Any:
+    try:
+        IPv4Address(str(value))
+    except AddressValueError as error:
+        raise wrong("must be an IPv4 address, such as 10.0.0.11") from error
+    return value
+
+
+def _network(value: Any) -> Any:
+    try:
+        IPv4Network(str(value))
+    except ValueError as error:
+        says = "must be a network with its prefix and no host bits, such as 10.0.0.0/24"
+        raise wrong(says) from error
+    return value
+
+
+Address = Annotated[IPv4Address, BeforeValidator(_address)]
+Network = Annotated[IPv4Network, BeforeValidator(_network)]
 
 Name = Annotated[
     str,

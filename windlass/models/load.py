@@ -39,8 +39,6 @@ SAYS = {
     "int_from_float": WHOLE_NUMBER,
     "int_parsing": WHOLE_NUMBER,
     "float_type": NUMBER,
-    "ip_v4_network": "must be a network with its prefix, such as 10.0.0.0/24",
-    "ip_v4_address": "must be an IPv4 address, such as 10.0.0.11",
     "tuple_type": "must be a list, such as [a, b]",
     "model_type": "must be keys and values, such as name: home",
     "model_attributes_type": "must be keys and values, such as name: home",

@@ -13,6 +13,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from windlass.models.fields import (
+    Address,
     AppName,
     Endpoint,
     Extension,
@@ -30,6 +31,7 @@ from windlass.models.fields import (
     Location,
     Mac,
     Name,
+    Network,
     Place,
     PveBridge,
     PveHost,
@@ -93,15 +95,15 @@ class Cluster(Spec):
     name: Name = Field(description="the name of the Talos cluster, such as home")
     endpoint: HostName = Field(description="the name under which the Kubernetes API is reached")
     port: int = Field(default=6443, ge=1, le=MAX_PORT)
-    network: IPv4Network = Field(description="the network of the nodes, such as 10.0.0.0/24")
-    gateway: IPv4Address = Field(description="the router of the nodes' network")
-    nameservers: tuple[IPv4Address, ...] = Field(
+    network: Network = Field(description="the network of the nodes, such as 10.0.0.0/24")
+    gateway: Address = Field(description="the router of the nodes' network")
+    nameservers: tuple[Address, ...] = Field(
         min_length=1, description="the DNS servers of the nodes"
     )
     time_servers: tuple[HostName, ...] = ()
-    vip: IPv4Address | None = None
-    pod_network: IPv4Network = IPv4Network("10.244.0.0/16")
-    service_network: IPv4Network = IPv4Network("10.96.0.0/12")
+    vip: Address | None = None
+    pod_network: Network = IPv4Network("10.244.0.0/16")
+    service_network: Network = IPv4Network("10.96.0.0/12")
     domain: HostName = "cluster.local"
     talos: TalosVersion = Field(description="the wanted Talos version, such as v1.13.9")
     kubernetes: KubernetesVersion = Field(
@@ -202,7 +204,7 @@ class Node(Spec):
     name: Name = Field(description="the name of the machine, its VM and its Kubernetes node")
     role: Literal["controlplane", "worker"] = Field(description="controlplane or worker")
     host: PveHost = Field(description="the Proxmox host that runs its VM")
-    address: IPv4Address = Field(description="its fixed address in the cluster network")
+    address: Address = Field(description="its fixed address in the cluster network")
     vmid: VmId = Field(description="the number of its VM, from 100")
     mac: Mac = Field(description="the MAC address of its VM, such as bc:24:11:00:00:01")
     cpu: int = Field(ge=1, le=512, description="cores")
