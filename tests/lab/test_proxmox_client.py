@@ -48,32 +48,39 @@ def authority(tmp_path: Path) -> Authority:
 class Proxmox:
     """One scripted host and a client that trusts it."""
 
-    def __init__(self, folder: Path, authority: Authority) -> None:
+    def __init__(self, authority: Authority) -> None:
         self.says: Callable[[Request], Says] = lambda _: ok(None)
         crt, key = authority.issue("pve1", [NAME])
-        self.peer = Peer(ADDRESS, crt, key, lambda request: self.says(request))
+        self.peer = Peer(ADDRESS, crt, key, self._answer)
         self.ca_file = authority.ca_file
+
+    def _answer(self, request: Request) -> Says:
+        return self.says(request)
 
     def client(self, **changed: Any) -> ProxmoxClient:
         return client(self.peer.port, **{"ca_file": self.ca_file} | changed)
 
 
 def client(port: int, **changed: Any) -> ProxmoxClient:
+    def reach(_host: str, _port: int) -> tuple[str, int]:
+        return ADDRESS, port
+
     settings: dict[str, Any] = {
         "ca_file": None,
         "fingerprints": (),
-        "reach": lambda _host, _port: (ADDRESS, port),
+        "reach": reach,
         "agent": AGENT,
         "probe": timedelta(seconds=2),
         "call": timedelta(seconds=2),
-    } | changed
+    }
+    settings |= changed
     endpoints = settings.pop("endpoints", (f"https://{NAME}:8006",))
     return ProxmoxClient(endpoints, TOKEN, SecretStr(SECRET), **settings)
 
 
 @pytest.fixture
-def proxmox(tmp_path: Path, authority: Authority) -> Iterator[Proxmox]:
-    one = Proxmox(tmp_path, authority)
+def proxmox(authority: Authority) -> Iterator[Proxmox]:
+    one = Proxmox(authority)
     with one.peer:
         yield one
 
@@ -117,8 +124,12 @@ def test_a_delete_has_no_body(proxmox: Proxmox):
     assert "content-length" not in sent.headers
 
 
-READ: Callable[[ProxmoxClient], object] = lambda pve: pve.version()  # noqa: E731
-WRITE: Callable[[ProxmoxClient], object] = lambda pve: pve.start_vm("pve1", 101)  # noqa: E731
+READ = ProxmoxClient.version
+
+
+def WRITE(pve: ProxmoxClient) -> object:  # noqa: N802 - a value of the table below
+    return pve.start_vm("pve1", 101)
+
 
 LOCKED = "VM is locked (backup)"
 FLOCK = "can't lock file '/var/lock/qemu-server/lock-101.conf' - got timeout"
@@ -243,9 +254,11 @@ def test_a_wrong_certificate_gets_not_one_byte(
 
 def test_a_pinned_leaf_needs_no_authority(tmp_path: Path):
     crt, key = self_signed(tmp_path, ["whatever.test"])
-    with Peer(ADDRESS, crt, key, lambda _: ok({"version": "9"})) as peer:
-        with client(peer.port, fingerprints=("00" * 32, fingerprint(crt))) as pve:
-            assert pve.version() == "9"
+    with (
+        Peer(ADDRESS, crt, key, lambda _: ok({"version": "9"})) as peer,
+        client(peer.port, fingerprints=("00" * 32, fingerprint(crt))) as pve,
+    ):
+        assert pve.version() == "9"
 
 
 @pytest.mark.parametrize(
@@ -270,9 +283,12 @@ def test_the_next_endpoint_answers_for_a_host_that_is_down(proxmox: Proxmox):
     proxmox.says = lambda _: ok({"version": "9.1"})
     ways = {"pve0.test": (ADDRESS, 1), NAME: (ADDRESS, proxmox.peer.port)}
 
+    def reach(host: str, _port: int) -> tuple[str, int]:
+        return ways[host]
+
     with proxmox.client(
         endpoints=("https://pve0.test:8006", f"https://{NAME}:8006"),
-        reach=lambda host, _: ways[host],
+        reach=reach,
     ) as pve:
         assert pve.version() == "9.1"
         assert pve.version() == "9.1"

@@ -121,11 +121,14 @@ class Peer:
 
     def _serve(self, plain: socket.socket) -> None:
         plain.settimeout(5)
-        with plain, contextlib.suppress(OSError):
-            with self._context.wrap_socket(plain, server_side=True) as tls:
-                tls.settimeout(0.2)
-                while not self._stop.is_set() and self._one(tls):
-                    pass
+        with (
+            plain,
+            contextlib.suppress(OSError),
+            self._context.wrap_socket(plain, server_side=True) as tls,
+        ):
+            tls.settimeout(0.2)
+            while not self._stop.is_set() and self._one(tls):
+                pass
 
     def _one(self, tls: ssl.SSLSocket) -> bool:
         request = self._read(tls)

@@ -4,6 +4,8 @@ Objects go in and out as JSON; what is decided on becomes a frozen answer. Nothi
 redirect is followed, and every call, paging included, has one total deadline.
 """
 
+import re
+import ssl
 from collections.abc import Mapping
 from datetime import timedelta
 from http import HTTPStatus
@@ -16,12 +18,8 @@ import orjson
 import urllib3
 from kubernetes.client.api_client import ApiClient
 from kubernetes.client.configuration import Configuration
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    NewConnectionError,
-)
-from urllib3.exceptions import SSLError as PoolSSLError
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from windlass.clients.kubernetes.kubeconfig import Access, read_kubeconfig
 from windlass.clients.kubernetes.meaning import translate, unanswered
@@ -33,13 +31,21 @@ from windlass.clients.kubernetes.reading import (
     workload_state,
 )
 from windlass.deadline import within
-from windlass.errors import BadInputError, NotReadyError, RefusedError, UnreachableError
+from windlass.errors import (
+    BadInputError,
+    NotReadyError,
+    RefusedError,
+    UnreachableError,
+    WindlassError,
+)
 from windlass.models.kubernetes import ApplicationState, NodeState, PodState, WorkloadState
 from windlass.models.plan import JsonObject
 
 ARGO = "argoproj.io/v1alpha1"
 # What kubectl asks for at a time; a page stays far below what an API server compacts away.
 PAGE = 500
+# TLS alerts with which a server turns a client's certificate down, before it reads a request.
+NOT_ACCEPTED = re.compile(r"ALERT_(CERTIFICATE|BAD_CERTIFICATE|UNKNOWN_CA|UNSUPPORTED_CERTIFICATE)")
 LARGEST_BODY = 256 * 1024 * 1024
 
 
@@ -289,8 +295,10 @@ class KubernetesClient:
                 return answer.status, _json(answer.response.read(LARGEST_BODY))
         except (NewConnectionError, ConnectTimeoutError) as error:
             raise UnreachableError(f"the Kubernetes API at {self._server}: {error}") from error
-        except PoolSSLError as error:
-            raise _untrusted(self._server, error) from error
+        except (
+            ApiException
+        ) as error:  # how the official client wraps an SSLError, and nothing else here
+            raise _tls(error.__context__, method, path) from error
         except (HTTPError, OSError) as error:
             raise unanswered(method, path, str(error)) from error
 
@@ -303,7 +311,6 @@ class _Pool(urllib3.PoolManager):
             num_pools=1,
             ssl_context=access.trust,
             server_hostname=access.server_name,
-            assert_hostname=access.server_name,
         )
 
     def urlopen(
@@ -324,7 +331,13 @@ def _json(content: bytes) -> Any:
         return None
 
 
-def _untrusted(server: str, error: Exception) -> UnreachableError | RefusedError:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error) or "certificate verify" in str(error):
-        return RefusedError(f"{server} is not the cluster of this kubeconfig: {error}")
-    return UnreachableError(f"the Kubernetes API at {server}: {error}")
+def _tls(error: BaseException | None, method: str, path: str) -> WindlassError:
+    """Return what a TLS error means: who is not trusted by whom, or a connection that broke."""
+    cause = error.args[0] if error is not None and error.args else error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return RefusedError(
+            f"this is not the API of the kubeconfig, nothing was sent: {cause.verify_message or cause}"
+        )
+    if isinstance(cause, ssl.SSLError) and NOT_ACCEPTED.search(str(cause.reason)):
+        return RefusedError(f"the Kubernetes API does not accept our certificate: {cause.reason}")
+    return unanswered(method, path, str(cause))
