@@ -269,11 +269,16 @@ class TalosLab:
 
 @asynccontextmanager
 async def talos_lab(
-    folder: Path, loopback: str = "127.14.0.0/16", speed: float = SPEED, **cluster: Any
+    folder: Path,
+    loopback: str = "127.14.0.0/16",
+    speed: float = SPEED,
+    *,
+    kubernetes: bool = False,
+    **cluster: Any,
 ) -> AsyncIterator[TalosLab]:
-    """A lab with simulated Talos machines only; nothing runs until a VM is switched on."""
+    """A lab with simulated Talos machines only, and Kubernetes on them if wanted; nothing runs until a VM is switched on."""
     world = World.open(folder, speed=speed, site=SITE, loopback=IPv4Network(loopback))
-    guests, hypervisor = TalosGuests(world), Unplugged()
+    guests, hypervisor = TalosGuests(world, kubernetes=kubernetes), Unplugged()
     guests.hypervisor = hypervisor
     await guests.start()
     try:

@@ -6,7 +6,8 @@ from typing import Any
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from windlass.lab.talos.configuration import ConfigError, MachineConfig, decode
+from windlass.lab.talos.configuration import ConfigError, MachineConfig
+from windlass.lab.talos.decoding import decode
 from windlass.lab.talos.machine import Action, Machine
 from windlass.lab.talos.rpc import Call
 from windlass.lab.talos.validation import Setting, check

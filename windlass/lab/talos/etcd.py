@@ -14,7 +14,7 @@ from windlass.lab.talos.disks import EtcdData
 
 @dataclass(frozen=True)
 class Member:
-    """`name` is the machine's hostname, `address` its address in the site."""
+    """`name` is the machine's hostname, `address` where its peers reach it: in a lab that is its loopback address."""
 
     id: int
     name: str

@@ -7,9 +7,10 @@ from typing import Any
 
 from windlass.lab.machine import Hardware, Hypervisor, Medium
 from windlass.lab.talos import calls  # noqa: F401 - registers the answers
+from windlass.lab.talos.cluster import Cluster
 from windlass.lab.talos.disks import Content, Disks
 from windlass.lab.talos.etcd import Etcd
-from windlass.lab.talos.fleet import Fleet, Kubernetes
+from windlass.lab.talos.fleet import Fleet
 from windlass.lab.talos.images import extensions
 from windlass.lab.talos.lifecycle import go_dark, live
 from windlass.lab.talos.machine import Action, Machine
@@ -30,13 +31,16 @@ FAULTS = {
 
 
 class TalosGuests:
-    """Implements `windlass.lab.machine.Guests`. `hypervisor` is told when a machine switches itself off."""
+    """Implements `windlass.lab.machine.Guests`. `hypervisor` is told when a machine switches itself off.
 
-    def __init__(self, world: World, *, kubernetes: Kubernetes | None = None) -> None:
-        section = world.store.section
-        self.fleet = Fleet(
-            world, Disks(section("talos-disks")), Etcd(section("etcd")), kubernetes=kubernetes
-        )
+    Without `kubernetes` machines stop at etcd: nothing listens on port 6443 and no node has anything to wait for.
+    """
+
+    def __init__(self, world: World, *, kubernetes: bool = True) -> None:
+        disks, etcd = Disks(world.store.section("talos-disks")), Etcd(world.store.section("etcd"))
+        self.fleet = Fleet(world, disks, etcd)
+        if kubernetes:
+            self.fleet.kubernetes = Cluster(self.fleet)
         self._lives: dict[int, asyncio.Task[None]] = {}
         for name, does in FAULTS.items():
             world.faults.declare(name, does)

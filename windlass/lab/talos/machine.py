@@ -9,14 +9,15 @@ import logging
 import uuid
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Literal
 
 from windlass.lab.machine import Disk, Hardware, Medium
 from windlass.lab.oplog import LAB, Actor
 from windlass.lab.talos.apid import Api
-from windlass.lab.talos.configuration import MachineConfig, decode, minor
+from windlass.lab.talos.configuration import MachineConfig, minor
+from windlass.lab.talos.decoding import decode
 from windlass.lab.talos.disks import Content
 from windlass.lab.talos.events import Events
 from windlass.lab.talos.fleet import Fleet
@@ -194,8 +195,8 @@ class Machine:
     @property
     def group(self) -> str:
         """Which etcd this machine could be a member of: the digest of the authority it would trust."""
-        ca = (self.config.cluster.get("etcd") or {}).get("ca") if self.config is not None else None
-        return hashlib.sha256(str((ca or {}).get("crt", "")).encode()).hexdigest()[:16]
+        ca = self.config.etcd_ca if self.config is not None else b""
+        return hashlib.sha256(ca).hexdigest()[:16]
 
     def unmet(self) -> list[tuple[str, str]]:
         """Names and reasons of the conditions that keep the machine from being ready."""
@@ -268,7 +269,7 @@ class Machine:
 
     def ask(self, action: Action) -> str:
         """Have the machine carry out `action`; returns its actor id."""
-        named = action if action.id else Action(**{**action.__dict__, "id": str(uuid.uuid4())})
+        named = action if action.id else replace(action, id=str(uuid.uuid4()))
         self.asked.put_nowait(named)
         return named.id
 

@@ -6,6 +6,7 @@ Facts about names and labels that clients look for; everything else is as small 
 from typing import Any
 
 from windlass.lab.talos.configuration import MachineConfig, minor
+from windlass.lab.talos.trees import text
 
 Object = dict[str, Any]
 SYSTEM = "kube-system"
@@ -144,7 +145,7 @@ def _coredns(config: MachineConfig) -> list[Object]:
             "containers": [
                 {
                     "name": "coredns",
-                    "image": str((config.cluster.get("coreDNS") or {}).get("image") or COREDNS),
+                    "image": text(config.cluster, "coreDNS", "image") or COREDNS,
                     "resources": {
                         "requests": {"cpu": "100m", "memory": "70Mi"},
                         "limits": {"memory": "170Mi"},

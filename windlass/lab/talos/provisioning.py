@@ -31,8 +31,8 @@ async def provision(machine: Machine, access: Access) -> None:
             await _ensure(machine, client, document)
 
 
-def _inline(contents: list[str]) -> list[Object]:
-    return [document for text in contents for document in yaml.safe_load_all(text) if document]
+def _inline(manifests: tuple[tuple[str, str], ...]) -> list[Object]:
+    return [document for _, text in manifests for document in yaml.safe_load_all(text) if document]
 
 
 async def _ensure(machine: Machine, client: Client, document: Object) -> None:

@@ -151,7 +151,7 @@ async def _join(machine: Machine) -> EtcdData:
             data = machine.content.etcd
             if data is not None:
                 return data
-        data = etcd.join(machine.group, machine.hostname, str(machine.address))
+        data = etcd.join(machine.group, machine.hostname, str(machine.loopback))
         if data is not None:
             machine.write(etcd=data)
             machine.record("etcd_join", LAB, after=f"{data.member:016x}")

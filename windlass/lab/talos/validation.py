@@ -1,17 +1,20 @@
 """Whether a config may be used on a machine: Talos' own checks, in Talos' own words, all of them at once."""
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from windlass.lab.machine import Disk
 from windlass.lab.talos.configuration import ConfigError, MachineConfig, minor
+from windlass.lab.talos.trees import flag, rows, table, text
+from windlass.models.versions import SUPPORT
 
-# Kubernetes minors that each Talos minor runs.
-KUBERNETES = {(1, 12): (1, 30, 1, 35), (1, 13): (1, 31, 1, 36)}
 _IMAGES = {
     "kubelet": "kubelet", "apiServer": "kube-apiserver", "controllerManager": "kube-controller-manager",
     "scheduler": "kube-scheduler", "proxy": "kube-proxy",
 }  # fmt: skip
+_TAG = re.compile(r":v(\d+)\.(\d+)\.\d+")
 
 
 @dataclass(frozen=True)
@@ -27,16 +30,10 @@ def check(config: MachineConfig, setting: Setting) -> None:
     """Raises ConfigError with everything that is wrong."""
     if not config.main:
         raise ConfigError(
-            "the applied machine configuration doesn't contain v1alpha1 config, did you mean to patch the machine config"
-            " instead?"
+            "the applied machine configuration doesn't contain v1alpha1 config, did you mean to patch the machine"
+            " config instead?"
         )
-    _raise(
-        _general(config)
-        + _install(config, setting)
-        + _authorities(config)
-        + _roles(config)
-        + _cluster(config, setting)
-    )
+    _raise([error for rule in RULES for error in rule(config, setting)])
     _raise(_disks(config, setting))
 
 
@@ -46,37 +43,47 @@ def _raise(errors: list[str]) -> None:
         raise ConfigError(count + "".join(f"\n\t* {error}" for error in errors) + "\n\n")
 
 
-def _general(config: MachineConfig) -> list[str]:
+def _general(config: MachineConfig, _setting: Setting) -> list[str]:
     errors: list[str] = []
     if not config.machine:
         errors.append("machine instructions are required")
-    if not config.cluster:
-        return [*errors, "cluster instructions are required"]
-    if not config.endpoint:
-        errors.append("cluster controlplane endpoint is required")
-    elif urlsplit(config.endpoint).scheme not in {"http", "https"} or not config.endpoint_host:
-        errors.append(
-            f'invalid controlplane endpoint: parse "{config.endpoint}": invalid URI for request'
-        )
-    if config.machine and config.role not in {"controlplane", "worker", "init"}:
+    elif config.role not in {"controlplane", "worker", "init"}:
         errors.append(f'unknown machine type "{config.role}"')
     if config.main.get("persist") is False:
         errors.append(".persist should be enabled")
-    discovery = config.cluster.get("discovery") or {}
-    service = (discovery.get("registries") or {}).get("service") or {}
-    if discovery.get("enabled") and not service.get("disabled"):
-        errors += [
-            f"cluster discovery service requires .cluster.{key}"
-            for key in ("id", "secret")
-            if not config.cluster.get(key)
-        ]
+    if not config.cluster:
+        errors.append("cluster instructions are required")
     return errors
+
+
+def _endpoint(config: MachineConfig, _setting: Setting) -> list[str]:
+    if not config.cluster:
+        return []
+    if not config.endpoint:
+        return ["cluster controlplane endpoint is required"]
+    if urlsplit(config.endpoint).scheme not in {"http", "https"} or not config.endpoint_host:
+        return [
+            f'invalid controlplane endpoint: parse "{config.endpoint}": invalid URI for request'
+        ]
+    return []
+
+
+def _discovery(config: MachineConfig, _setting: Setting) -> list[str]:
+    if not flag(config.cluster, "discovery", "enabled"):
+        return []
+    if flag(config.cluster, "discovery", "registries", "service", "disabled"):
+        return []
+    return [
+        f"cluster discovery service requires .cluster.{key}"
+        for key in ("id", "secret")
+        if not text(config.cluster, key)
+    ]
 
 
 def _install(config: MachineConfig, setting: Setting) -> list[str]:
     if setting.installed:
         return []
-    install = config.machine.get("install")
+    install = table(config.machine, "install")
     if not install:
         return ['install instructions are required in "metal" mode']
     if not install.get("disk") and not install.get("diskSelector"):
@@ -86,87 +93,87 @@ def _install(config: MachineConfig, setting: Setting) -> list[str]:
     return []
 
 
-def _authorities(config: MachineConfig) -> list[str]:
-    ca, accepted = config.machine.get("ca") or {}, config.machine.get("acceptedCAs")
-    cluster_key = (config.cluster.get("ca") or {}).get("key")
+def _authorities(config: MachineConfig, _setting: Setting) -> list[str]:
     if config.is_control_plane:
-        if not ca.get("crt"):
+        if not text(config.machine, "ca", "crt"):
             return ["issuing CA is required (.machine.ca)"]
-        if not ca.get("key"):
+        if not text(config.machine, "ca", "key"):
             return ["issuing CA key is required for controlplane nodes (.machine.ca.key)"]
         return []
     errors: list[str] = []
-    if ca.get("key"):
+    if text(config.machine, "ca", "key"):
         errors.append(
             "issuing Talos API CA key is not allowed on non-controlplane nodes (.machine.ca)"
         )
-    if not ca.get("crt") and not accepted:
+    if not text(config.machine, "ca", "crt") and not rows(config.machine, "acceptedCAs"):
         errors.append(
-            "trusted CA certificates are required on non-controlplane nodes (.machine.ca.crt, .machine.acceptedCAs)"
+            "trusted CA certificates are required on non-controlplane nodes"
+            " (.machine.ca.crt, .machine.acceptedCAs)"
         )
-    if cluster_key:
+    if text(config.cluster, "ca", "key"):
         errors.append(
             "issuing Kubernetes API CA key is not allowed on non-controlplane nodes (.cluster.ca)"
         )
     return errors
 
 
-def _roles(config: MachineConfig) -> list[str]:
+def _readable(config: MachineConfig, _setting: Setting) -> list[str]:
+    """What has a form of its own: certificates, keys, addresses."""
+    errors: list[str] = []
+    parts: list[Callable[[], object]] = [config.addresses, config.vip]
+    if config.is_control_plane and text(config.machine, "ca", "key"):
+        parts += [lambda: config.os_authority, lambda: config.cluster_authority]
+    for part in parts:
+        try:
+            part()
+        except (ValueError, TypeError) as error:
+            errors.append(str(error))
+    return errors
+
+
+def _roles(config: MachineConfig, _setting: Setting) -> list[str]:
     if config.is_control_plane:
         return []
     errors: list[str] = []
-    if config.cluster.get("etcd"):
+    if table(config.cluster, "etcd"):
         errors.append("etcd config is only allowed on control plane machines")
-    if config.vip() is not None:
+    if any(text(one, "vip", "ip") for one in rows(config.machine, "network", "interfaces")):
         errors.append("virtual (shared) IP is not allowed on non-controlplane nodes")
-    if ((config.machine.get("features") or {}).get("kubernetesTalosAPIAccess") or {}).get(
-        "enabled"
-    ):
+    if flag(config.machine, "features", "kubernetesTalosAPIAccess", "enabled"):
         errors.append(
             "feature Kubernetes Talos API Access can only be enabled on control plane machines"
         )
     return errors
 
 
-def _cluster(config: MachineConfig, setting: Setting) -> list[str]:
-    errors: list[str] = []
-    cni = (config.cluster.get("network") or {}).get("cni") or {}
+def _network(config: MachineConfig, _setting: Setting) -> list[str]:
+    cni = table(config.cluster, "network", "cni")
     if cni and cni.get("name") not in {"flannel", "custom", "none"}:
-        errors.append('cni name should be one of ["flannel", "custom", "none"]')
-    elif cni.get("urls") and cni.get("name") in {"flannel", "none"}:
-        errors.append(f'"urls" field should be empty for "{cni["name"]}" CNI')
-    names = [
-        str(manifest.get("name") or "") for manifest in config.cluster.get("inlineManifests") or ()
-    ]
-    errors += ["inline manifest name can't be empty" for name in names if not name]
-    errors += [
-        f'inline manifest name "{n}" is duplicate'
-        for n in sorted({n for n in names if n and names.count(n) > 1})
-    ]
-    return errors + _images(config, setting)
+        return ['cni name should be one of ["flannel", "custom", "none"]']
+    if cni.get("urls") and cni.get("name") in {"flannel", "none"}:
+        return [f'"urls" field should be empty for "{cni["name"]}" CNI']
+    return []
+
+
+def _manifests(config: MachineConfig, _setting: Setting) -> list[str]:
+    names = [name for name, _ in config.inline_manifests]
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    errors = ["inline manifest name can't be empty" for name in names if not name]
+    return errors + [f'inline manifest name "{name}" is duplicate' for name in twice]
 
 
 def _images(config: MachineConfig, setting: Setting) -> list[str]:
-    oldest_major, oldest, newest_major, newest = KUBERNETES.get(
-        minor(setting.version), (1, 0, 9, 99)
-    )
-    errors: list[str] = []
+    support, errors = SUPPORT.get(minor(setting.version)), list[str]()
     for component, called in _IMAGES.items():
-        tag = config.image(component).rpartition(":")[2]
-        if not tag.startswith("v") or tag.count(".") < 2:
+        tag = _TAG.search(config.image(component))
+        if tag is None or support is None:
             continue
-        runs = minor(tag.partition("-")[0])
-        word = (
-            "old"
-            if runs < (oldest_major, oldest)
-            else "new"
-            if runs > (newest_major, newest)
-            else None
-        )
-        if word:
+        runs = int(tag[1]), int(tag[2])
+        is_old, is_new = runs < support.kubernetes_min, runs > support.kubernetes_max
+        if is_old or is_new:
             errors.append(
-                f"{called} image is not valid: version of Kubernetes {tag.removeprefix('v')} is too {word} to be used"
-                f" with Talos {setting.version.removeprefix('v')}"
+                f"{called} image is not valid: version of Kubernetes {tag[0].removeprefix(':v')} is too"
+                f" {'old' if is_old else 'new'} to be used with Talos {setting.version.removeprefix('v')}"
             )
     return errors
 
@@ -178,3 +185,8 @@ def _disks(config: MachineConfig, setting: Setting) -> list[str]:
     if config.install_disk in {disk.device for disk in setting.disks}:
         return []
     return [f'no disks matched the expression: disk.dev_path == "{config.install_disk}"']
+
+
+RULES: tuple[Callable[[MachineConfig, Setting], list[str]], ...] = (
+    _general, _endpoint, _discovery, _install, _authorities, _readable, _roles, _network, _manifests, _images,
+)  # fmt: skip

@@ -50,7 +50,7 @@ async def bootstrap(call: Call[pb.BootstrapRequest]) -> common_pb2.Empty:
         raise GRPCError(Status.ALREADY_EXISTS, "etcd data directory is not empty")
     if call.request.recover_etcd:
         raise GRPCError(Status.UNIMPLEMENTED, "the lab has no recovery of etcd from a snapshot")
-    data = machine.fleet.etcd.bootstrap(machine.group, machine.hostname, str(machine.address))
+    data = machine.fleet.etcd.bootstrap(machine.group, machine.hostname, str(machine.loopback))
     machine.write(etcd=data)
     machine.services.set("etcd", "Finished", "Bootstrap requested")
     machine.services.set("etcd", "Preparing", "Running pre state")
