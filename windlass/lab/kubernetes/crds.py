@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from windlass.lab.kubernetes import structural
 from windlass.lab.kubernetes.keyspace import Change, Keyspace
 from windlass.lab.kubernetes.resources import Registry, Resource
 from windlass.lab.kubernetes.schema import ANY, OBJECT_META, Kind, Schema, definitions
+from windlass.lab.kubernetes.status import invalid, not_implemented
 
 Document = dict[str, Any]
 
@@ -72,6 +74,50 @@ class CustomKinds:
         if known is None:
             known = self._schemas[key] = _root(self.raw_schema(resource), resource, minor)
         return known
+
+
+    def complete(self, doc: Document, resource: Resource, schema: Schema) -> None:
+        """Fill in defaults and check an object.
+
+        Raises:
+            ApiError: 422 with everything that its schema forbids.
+        """
+        structural.fill(doc, schema)
+        causes = list(structural.validate(doc, schema))
+        if causes:
+            raise invalid(resource.about(doc["metadata"].get("name", "")), causes)
+
+
+def accept(crd: Document, now: str) -> None:
+    """A definition is served as soon as it is stored: its names are accepted and it is established."""
+    _refuse_what_is_missing(crd)
+    names = crd["spec"]["names"]
+    before = {c["type"]: c for c in (crd.get("status") or {}).get("conditions") or ()}
+    conditions = [
+        {
+            "type": kind,
+            "status": "True",
+            "lastTransitionTime": before.get(kind, {}).get("lastTransitionTime", now),
+            "reason": reason,
+            "message": message,
+        }
+        for kind, reason, message in (
+            ("NamesAccepted", "NoConflicts", "no conflicts found"),
+            ("Established", "InitialNamesAccepted", "the initial names have been accepted"),
+        )
+    ]
+    stored = list((crd.get("status") or {}).get("storedVersions") or ())
+    stored += [
+        one["name"]
+        for one in crd["spec"]["versions"]
+        if one.get("storage") and one["name"] not in stored
+    ]
+    crd["status"] = {"conditions": conditions, "acceptedNames": names, "storedVersions": stored}
+
+
+def _refuse_what_is_missing(crd: Document) -> None:
+    if (crd["spec"].get("conversion") or {}).get("strategy") == "Webhook":
+        raise not_implemented("conversion webhooks")
 
 
 def _root(raw: Document, resource: Resource, minor: str) -> Schema:

@@ -7,7 +7,7 @@ import orjson
 import yaml
 from aiohttp import web
 
-from windlass.lab.kubernetes import discovery, openapi, status
+from windlass.lab.kubernetes import discovery, openapi, protobuf, status, subresources
 from windlass.lab.kubernetes.calls import Call, User, resolve
 from windlass.lab.kubernetes.cluster import Cluster
 from windlass.lab.kubernetes.forms import Form
@@ -36,6 +36,9 @@ class Endpoints:
         self.cluster = cluster
         self.operations = Operations(cluster)
         self.pod_logs: PodLogs = _no_logs
+        self._scales = subresources.Scales(self.operations)
+        self._evictions = subresources.Evictions(self.operations)
+        self._bindings = subresources.Bindings(self.operations)
 
     def prepare(self) -> None:
         """Make what an API server makes by itself when it starts."""
@@ -155,11 +158,13 @@ class Endpoints:
         self._check_verb(call)
         if verb == "watch":
             return await self._watch(request, call)
+        if target.subresource == "log":
+            return await self._log(request, call)
         body = await self._body(request, call)
         return self._perform(call, body)
 
     def _authorize(self, call: Call) -> None:
-        if call.user.may_everything:
+        if call.user.may_everything or call.target.resource.kind.startswith("SelfSubject"):
             return
         target = call.target
         where = (
@@ -195,8 +200,8 @@ class Endpoints:
                 )
         elif media not in _BODIES:
             raise status.unsupported_media_type(_BODIES)
-        if media == "application/vnd.kubernetes.protobuf":
-            raise status.unsupported_media_type(_BODIES[:2])
+        if media == protobuf.MEDIA:
+            return protobuf.decode(raw, call.target.resource.kind)
         return _parse(raw, media, call)
 
     def _perform(self, call: Call, body: Any) -> web.StreamResponse:
@@ -206,6 +211,8 @@ class Endpoints:
         if verb == "deletecollection":
             self.operations.delete_collection(call, body or {}, selection(call, self.cluster))
             return _respond(list_objects(call, self.cluster))
+        if target.subresource or target.resource.kind in _REVIEWED:
+            return self._render(call, self._subresource(call, body))
         if verb == "get":
             return self._render(call, Outcome(self.operations.get(target)))
         actions: dict[str, Callable[[Call, Any], Outcome]] = {
@@ -215,6 +222,50 @@ class Endpoints:
             "delete": lambda call, body: self.operations.delete(call, body or {}),
         }
         return self._render(call, actions[verb](call, body))
+
+    def _subresource(self, call: Call, body: Any) -> Outcome:
+        """Whatever is not a plain read or write of an object."""
+        name, resource = call.target.subresource, call.target.resource
+        if resource.kind == "Binding" or name == "binding":
+            return self._bindings.create(call, body)
+        if not name:
+            return subresources.review(call, body)
+        if name == "scale":
+            return self._scales.get(call.target) if call.verb == "get" else self._scales.write(call, body)
+        if name == "eviction":
+            return self._evictions.create(call, body)
+        if name == "finalize":
+            return subresources.finalize(self.operations, call, body)
+        if name in ("token", "ephemeralcontainers", "resize"):
+            raise status.not_implemented(f"{resource.plural}/{name}")
+        if call.verb == "get":
+            return Outcome(self.operations.get(call.target))
+        return self.operations.patch(call, body) if call.verb == "patch" else self.operations.update(call, body)
+
+    async def _log(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+        """A container's log, from the kubelet that runs it."""
+        pod = self.operations.get(call.target).doc
+        names = [c["name"] for kind in ("containers", "initContainers") for c in pod["spec"].get(kind, ())]
+        wanted = call.query.get("container") or names[0]
+        name = call.target.name
+        if wanted not in names:
+            raise status.bad_request(f"container {wanted} is not valid for pod {name}")
+        if not call.query.get("container") and len(pod["spec"]["containers"]) > 1:
+            listed = " ".join(c["name"] for c in pod["spec"]["containers"])
+            raise status.bad_request(
+                f"a container name must be specified for pod {name}, choose one of: [{listed}]"
+            )
+        source = self.pod_logs(call.target.namespace or "", name, wanted)
+        if source is None:
+            raise status.bad_request(
+                f'container "{wanted}" in pod "{name}" is waiting to start: ContainerCreating'
+            )
+        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        await response.prepare(request)
+        async for line in source:
+            await response.write(line)
+        await response.write_eof()
+        return response
 
     def _render(self, call: Call, outcome: Outcome) -> web.StreamResponse:
         headers = [("Warning", f'299 - "{_quoted(text)}"') for text in call.warnings]
@@ -243,6 +294,10 @@ class Endpoints:
         return response
 
 
+_REVIEWED = {
+    "Binding", "SelfSubjectReview", "TokenReview", "LocalSubjectAccessReview",
+    "SelfSubjectAccessReview", "SelfSubjectRulesReview", "SubjectAccessReview",
+}  # fmt: skip
 _PATCHES = (
     "application/json-patch+json",
     "application/merge-patch+json",

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from windlass.lab.kubernetes import admission, ownership, patches, status
+from windlass.lab.kubernetes import admission, ownership, patches, status, structural
 from windlass.lab.kubernetes.calls import Call, Target, rfc3339
 from windlass.lab.kubernetes.cluster import Cluster
 from windlass.lab.kubernetes.decoding import TypeMismatchError, cannot_handle, prune
@@ -20,6 +20,7 @@ from windlass.lab.kubernetes.schema import Schema
 from windlass.lab.kubernetes.status import (
     MODIFIED,
     ApiError,
+    Subject,
     already_exists,
     bad_request,
     conflict,
@@ -75,12 +76,9 @@ class Operations:
     def decode(self, call: Call, doc: Any, resource: Resource) -> Document:
         """Check and prune a whole object of its kind."""
         doc = self._typed(doc, resource)
-        schema = self.cluster.schema(resource)
         try:
-            unknown = prune(doc, schema)
+            unknown = self._prune(doc, resource)
         except TypeMismatchError as error:
-            if resource.custom:
-                raise
             raise cannot_handle(resource.kind, resource.version, str(error)) from error
         self._report_unknown(call, unknown, resource)
         metadata = doc.setdefault("metadata", {})
@@ -88,6 +86,16 @@ class Operations:
             if metadata.get(name) == "":
                 del metadata[name]
         return doc
+
+    def _prune(self, doc: Document, resource: Resource) -> list[str]:
+        schema = self.cluster.schema(resource)
+        if not resource.custom:
+            return prune(doc, schema)
+        metadata = doc.get("metadata")
+        unknown = prune({"metadata": metadata}, Schema(kind="object", go=resource.kind, properties={
+            "metadata": schema.properties["metadata"]
+        })) if metadata else []  # fmt: skip
+        return unknown + structural.prune(doc, schema)
 
     def _typed(self, doc: Any, resource: Resource) -> Document:
         if not isinstance(doc, dict):
@@ -151,14 +159,16 @@ class Operations:
         metadata["creationTimestamp"] = call.timestamp
         if resource.custom or resource.kind in _GENERATIONS:
             metadata["generation"] = 1
-        admission.prepare_create(doc, resource, self.cluster, call)
-        if self.keyspace.get(*target.key) is not None:
-            raise already_exists(resource.about(target.name))
+        admission.drop_status_at_birth(doc, resource)
+        admission.complete(doc, resource, self.cluster)
         if entries is None:
             who = Who(call.manager, resource.api_version, call.timestamp)
             ownership.track_update(None, doc, self.cluster.schema(resource), who)
         else:
             ownership.write_entries(doc, entries)
+        admission.prepare_create(doc, resource, self.cluster, call)
+        if self.keyspace.get(*target.key) is not None:
+            raise already_exists(resource.about(target.name))
         return Outcome(self._store(call, target, doc), code=201)
 
     def _store(self, call: Call, target: Target, doc: Document) -> Stored:
@@ -220,14 +230,17 @@ class Operations:
         schema = self.cluster.schema(resource)
         old = live.doc
         self._keep(doc, old, target)
-        admission.prepare_update(doc, old, target, self.cluster, call)
-        if resource.custom or resource.kind in _GENERATIONS:
-            self._count_generation(doc, old)
+        if not target.subresource:
+            admission.keep(doc, old)
+        admission.complete(doc, resource, self.cluster)
         if entries is None:
             who = Who(call.manager, resource.api_version, call.timestamp, target.subresource)
             ownership.track_update(old, doc, schema, who)
         else:
             ownership.write_entries(doc, entries)
+        admission.prepare_update(doc, old, target, call)
+        if resource.custom or resource.kind in _GENERATIONS:
+            self._count_generation(doc, old)
         doc["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         if doc == old:
             return Outcome(live)
@@ -255,7 +268,7 @@ class Operations:
                     doc[key] = value
             if resource.kind not in _STATUS_WITH_METADATA:
                 doc["metadata"] = dict(before)
-        elif "status" in resource.subresources and target.subresource != "finalize":
+        elif "status" in resource.subresources and target.subresource not in ("finalize", "binding"):
             doc.pop("status", None)
             if "status" in old:
                 doc["status"] = old["status"]
@@ -313,10 +326,8 @@ class Operations:
     def apply(self, call: Call, body: Any) -> Outcome:
         target, resource = call.target, call.target.resource
         if not call.query.get("fieldManager"):
-            raise bad_request(
-                'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: '
-                "is required for apply patch"
-            )
+            cause = required("fieldManager", "is required for apply patch")
+            raise invalid(Subject("meta.k8s.io", "patchoptions", "PatchOptions"), [cause])
         config = self.decode(call, body, resource)
         _place(config, target)
         if "managedFields" in config["metadata"]:
@@ -397,9 +408,6 @@ class Operations:
             target = replace(call.target, namespace=live.namespace or None, name=live.name)
             self.remove(replace(call, target=target), live, options)
         return found
-
-    def schema(self, resource: Resource) -> Schema:
-        return self.cluster.schema(resource)
 
 
 def _place(doc: Document, target: Target) -> None:

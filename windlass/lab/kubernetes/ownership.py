@@ -27,7 +27,10 @@ _STRIPPED: tuple[Path, ...] = (
 )  # fmt: skip
 
 # Struct members that Go writes even when they are empty: adding below them adds only what is below.
-_ALWAYS_THERE = {"metadata", "spec", "status", "template", "strategy", "updateStrategy", "jobTemplate"}
+_ALWAYS_THERE = {
+    "metadata", "spec", "status", "template", "strategy", "updateStrategy", "jobTemplate", "resources",
+    "containers",
+}  # fmt: skip
 
 # Update managers beyond this are folded into one, oldest first.
 _MOST_UPDATERS = 10

@@ -142,13 +142,21 @@ def field_selector(text: str, resource: Resource, custom: tuple[str, ...] = ()) 
         if found is None:
             raise bad_request(f"invalid selector: '{part}'; can't understand '{part}'")
         if found[1] not in known:
-            raise bad_request(f"field label not supported: {found[1]}")
+            raise bad_request(_unknown_field(found[1], resource))
         tests.append((found[1], found[3], found[2] != "!="))
 
     def selects(doc: Document) -> bool:
         return all((_field(doc, path) == value) == equal for path, value, equal in tests)
 
     return selects
+
+
+def _unknown_field(name: str, resource: Resource) -> str:
+    if resource.storage in _FIELDS and not resource.custom:
+        return f"field label not supported: {name}"
+    return (
+        f'"{name}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+    )
 
 
 def _field(doc: Document, path: str) -> str:

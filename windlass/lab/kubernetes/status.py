@@ -69,7 +69,7 @@ class Subject:
 
     def __str__(self) -> str:
         qualified = f"{self.plural}.{self.group}" if self.group else self.plural
-        return f'{qualified} "{self.name}"'
+        return f'{qualified} "{self.name}"' if self.name else qualified
 
     def details(self, *, kind: str | None = None, **more: Any) -> dict[str, Any]:
         doc = {"name": self.name, "group": self.group, "kind": kind or self.plural}

@@ -16,9 +16,10 @@ from windlass.lab.kubernetes.keyspace import Change, CompactedError, Feed, Keysp
 from windlass.lab.kubernetes.selectors import Predicate, field_selector, label_selector
 from windlass.lab.kubernetes.status import (
     ApiError,
-    Cause,
+    Subject,
     bad_request,
     expired,
+    field_forbidden,
     invalid,
     too_large_revision,
 )
@@ -49,7 +50,7 @@ def list_objects(call: Call, cluster: Cluster) -> bytes:
     form = Form.of(call, cluster)
     selects = selection(call, cluster)
     keyspace = cluster.keyspace
-    revision = _revision(call.query.get("resourceVersion", ""), call)
+    revision = _revision(call.query.get("resourceVersion", ""))
     if revision > keyspace.revision:
         raise too_large_revision(revision, keyspace.revision)
     found = [
@@ -61,13 +62,13 @@ def list_objects(call: Call, cluster: Cluster) -> bytes:
     return form.many(page, metadata)
 
 
-def _revision(text: str, call: Call) -> int:
+def _revision(text: str) -> int:
     if not text:
         return 0
     if not text.isdigit():
-        detail = f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
-        raise invalid(
-            call.target.resource.about(), [Cause("FieldValueInvalid", detail, "resourceVersion")]
+        raise bad_request(
+            f'invalid resource version: resourceVersion: Invalid value: "{text}": '
+            f'strconv.ParseUint: parsing "{text}": invalid syntax'
         )
     return int(text)
 
@@ -97,7 +98,7 @@ def _parse_continue(token: str, keyspace: Keyspace) -> tuple[int, tuple[str, str
         said = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         revision, (namespace, name) = int(said["rv"]), said["start"]
     except (binascii.Error, ValueError, KeyError, TypeError) as error:
-        raise bad_request(f"continue key is not valid: {error}") from error
+        raise bad_request(f"invalid continue token: continue key is not valid: {error}") from error
     if revision < keyspace.compacted:
         raise expired(
             "The provided continue parameter is too old to display a consistent list result. You can start a "
@@ -131,11 +132,11 @@ class Watch:
         form, selects = Form.of(call, cluster), selection(call, cluster)
         keyspace, storage = cluster.keyspace, call.target.resource.storage
         said = call.query.get("resourceVersion", "")
-        revision = _revision(said, call)
+        revision = _revision(said)
         initial = _wants_initial(call)
         watch = cls(call, cluster, form, selects, Feed(), [], keyspace.revision)
         if initial or (revision == 0 and initial is None):
-            watch._begin_with_state(bookmark=bool(initial))
+            watch._begin_with_state(bookmark=bool(initial) or (not said and call.flag("allowWatchBookmarks")))
         elif revision:
             watch._begin_with_past(revision)
         watch.feed = keyspace.subscribe(storage)
@@ -209,17 +210,11 @@ class Watch:
 def _wants_initial(call: Call) -> bool | None:
     if "sendInitialEvents" not in call.query:
         return None
-    about = call.target.resource.about()
-    wanted = call.flag("sendInitialEvents")
     if call.query.get("resourceVersionMatch") != "NotOlderThan":
-        raise ApiError(
-            422,
-            "Invalid",
-            'ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: '
-            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            details=about.details(),
-        )
-    return wanted
+        text = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        cause = field_forbidden("resourceVersionMatch", text)
+        raise invalid(Subject("meta.k8s.io", "listoptions", "ListOptions"), [cause])
+    return call.flag("sendInitialEvents")
 
 
 def _at_revision(stored: Stored, revision: int) -> Stored:
