@@ -80,9 +80,12 @@ def read_private(path: Path) -> str:
         if path.is_symlink():
             raise BadInputError(f"secret file {path} is a symlink: name the file itself") from error
         raise BadInputError(f"secret file {path} cannot be read: {error.strerror}") from error
-    with os.fdopen(handle, "rb") as file:
-        _check_private(path, os.fstat(file.fileno()))
-        body = file.read(MAX_BYTES + 1)
+    try:
+        # Judged by the open handle, so that nobody can change the file in between.
+        _check_private(path, os.fstat(handle))
+        body = os.read(handle, MAX_BYTES + 1)
+    finally:
+        os.close(handle)
     if len(body) > MAX_BYTES:
         raise BadInputError(
             f"secret file {path} is larger than {MAX_BYTES // 1024} KiB: is it the right one?"
