@@ -43,7 +43,8 @@ _iso_duration = TypeAdapter(timedelta)
 class Spec(BaseModel):
     """Base for everything a human writes: immutable, and a typo is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Input is hidden because a secret written in the wrong place would show in a traceback.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 def refuse(model: str, problems: Iterable[tuple[Location, str]]) -> None:
