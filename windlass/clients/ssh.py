@@ -139,14 +139,16 @@ def _output(channel: paramiko.Channel, until: float) -> Output:
     """Read both streams to their end, then the status; raise OSError when the time is over."""
     streams = {"stdout": bytearray(), "stderr": bytearray()}
     while True:
-        ended = channel.exit_status_ready() and (channel.eof_received or channel.closed)
+        # Asked before the streams are: what comes in between is taken in the next round.
+        closed = channel.closed
+        ended = channel.exit_status_ready() and (channel.eof_received or closed)
         channel.settimeout(POLL_S)
         got = _drain(channel, streams)
         if sum(map(len, streams.values())) > LARGEST_OUTPUT:
             raise OSError(f"more than {LARGEST_OUTPUT} bytes of output")
         if ended and not got:
             break
-        if channel.closed and not got:
+        if closed and not got:
             raise OSError("the connection ended before the command did")
         if time.monotonic() >= until:
             raise OSError("the deadline of the command is over")

@@ -72,6 +72,7 @@ class SshServer:
         self._names = list(names) or [f"pve{number}" for number in range(1, hosts + 1)]
         self._qm = qm
         self._listening: list[asyncssh.SSHAcceptor] = []
+        self._connected: set[asyncssh.SSHServerConnection] = set()
         self._folder = world.folder / "ssh"
         self.attempts: list[str] = []
         """Who tried to log in, on any host: what a pinned host key must keep empty."""
@@ -102,7 +103,7 @@ class SshServer:
             listening = await asyncssh.listen(
                 str(self._world.network.host(number)),
                 PORT,
-                server_factory=lambda: _Login(known, self.attempts),
+                server_factory=lambda: _Login(known, self.attempts, self._connected),
                 server_host_keys=[self._host_key(name)],
                 process_factory=_serving(self, name),
                 server_version="OpenSSH_10.0",
@@ -116,6 +117,9 @@ class SshServer:
             listening.close()
             await listening.wait_closed()
         self._listening.clear()
+        for connection in list(self._connected):
+            connection.abort()
+            await connection.wait_closed()
 
     def run(self, host: str, command: str) -> Ended:
         """Run one command line on a host."""
@@ -164,9 +168,21 @@ class SshServer:
 class _Login(asyncssh.SSHServer):
     """Only root, only with the lab's key."""
 
-    def __init__(self, known: bytes, attempts: list[str]) -> None:
+    def __init__(
+        self, known: bytes, attempts: list[str], connected: set[asyncssh.SSHServerConnection]
+    ) -> None:
         self._known = known
         self._attempts = attempts
+        self._connected = connected
+        self._connection: asyncssh.SSHServerConnection | None = None
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
+        self._connected.add(conn)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncssh's own signature
+        if self._connection is not None:
+            self._connected.discard(self._connection)
 
     def begin_auth(self, username: str) -> bool:
         self._attempts.append(username)
