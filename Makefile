@@ -27,7 +27,7 @@ help:
 	@touch $@
 
 demo: .venv/.runtime
-	@$(PY) -m deployments.demo $(if $(KEEP),--keep)
+	@$(PY) -m windlass.cli demo $(if $(KEEP),--keep)
 
 test: check unit lab-tests conformance
 

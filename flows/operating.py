@@ -11,9 +11,10 @@ from prefect.states import Cancelled, Completed, Failed, State
 from tasks.approving import ask
 from tasks.observe import observe_site
 from tasks.prefect_tasks import PrefectTasks, publish
-from tasks.running import READER, Running, announced, forecasts, progress_of
+from tasks.running import READER, Running, announced, forecasts
 from windlass.engine.journal import Journal
 from windlass.engine.operation import needs_approval
+from windlass.engine.progress import progress_of
 from windlass.engine.records import Operation, OperationState
 from windlass.errors import PreflightError, RefusedError, StoppedError, WindlassError
 from windlass.home import windlass_home

@@ -22,11 +22,10 @@ from windlass.engine.executor import Executor
 from windlass.engine.journal import Journal
 from windlass.engine.lock import LEASE
 from windlass.engine.operation import Acting, needs_approval
-from windlass.engine.records import Operation, OperationState, StepState
+from windlass.engine.records import Operation, OperationState
 from windlass.errors import BadInputError, ParkedError
 from windlass.models.load import LoadedSite
 from windlass.models.plan import Forecast, JsonObject, Step
-from windlass.models.progress import OperationProgress, State, StepProgress
 from windlass.plans.bootstrap import USUAL_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -88,39 +87,6 @@ def is_alive(home: Path, run: str) -> bool:
         return True
     (home / "runs" / run).unlink(missing_ok=True)
     return False
-
-
-def progress_of(journal: Journal, operation: str) -> OperationProgress:
-    """How far an operation is, as the journal has it now."""
-    found = journal.operation(operation)
-    states = journal.step_states(found.id)
-    return OperationProgress(
-        id=found.id,
-        site=found.site,
-        verb=found.verb,
-        state=found.state.value,
-        reason=found.reason,
-        message=found.message,
-        steps={step.key: _progress(step.key, states.get(step.key)) for step in found.plan},
-        remains=found.remains,
-    )
-
-
-# The journal's words for a step, as reports say them.
-SAID: dict[str, State] = {
-    "pending": "pending",
-    "intent": "running",
-    "running": "running",
-    "done": "done",
-    "failed": "failed",
-    "parked": "parked",
-}
-
-
-def _progress(key: str, state: StepState | None) -> StepProgress:
-    if state is None:
-        return StepProgress(key, "pending")
-    return StepProgress(key, SAID[state.state], state.started, state.ended, state.message)
 
 
 @dataclass(frozen=True)

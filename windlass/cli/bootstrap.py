@@ -13,7 +13,9 @@ from windlass.plans.bootstrap import BootstrapRequest
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("site", help="a site file, or the name of one in $WINDLASS_HOME/sites")
-    parser.add_argument("--until", metavar="PHASE", help="stop after this phase, such as machines, argocd or core")
+    parser.add_argument(
+        "--until", metavar="PHASE", help="stop after this phase, such as machines, argocd or core"
+    )
     operating.add_arguments(parser)
 
 

@@ -16,6 +16,7 @@ COMMANDS = (
     Command("init", "windlass.cli.init", "write a site file from an OpenTofu folder"),
     Command("check", "windlass.cli.check", "read a site file and say what is wrong with it"),
     Command("lab", "windlass.cli.lab", "a simulated site on this machine"),
+    Command("demo", "windlass.cli.demo", "a whole site boots in the lab before your eyes"),
     Command("bootstrap", "windlass.cli.bootstrap", "plan a new cluster; with --apply, build it"),
     Command("serve", "windlass.cli.serve", "host the deployments in the Prefect UI"),
     Command("approve", "windlass.cli.approve", "say yes to the plan of an operation, by its hash"),
