@@ -8,6 +8,7 @@ import base64
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from datetime import timedelta
@@ -89,27 +90,35 @@ class GitClient:
     def _git(self, *argv: str) -> str:
         with tempfile.TemporaryDirectory(prefix="windlass-git-") as home:
             try:
-                done = subprocess.run(
+                process = subprocess.Popen(
                     ["git", *argv],
                     env=_environment(home) | self._identity(),
                     stdin=subprocess.DEVNULL,
-                    capture_output=True,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
                     text=True,
                     errors="replace",
-                    timeout=self._deadline.total_seconds(),
-                    check=False,
+                    start_new_session=True,
                 )
-            except subprocess.TimeoutExpired as error:
-                raise UnreachableError(
-                    f"Git gave no answer from {self._repo} within {self._deadline}"
-                ) from error
             except FileNotFoundError as error:
                 raise BadInputError("there is no program called git on this machine") from error
-        if done.returncode == 0:
-            return done.stdout
-        said = done.stderr.strip()[-LONGEST:]
+            with process:
+                stdout, stderr = self._finish(process)
+        if process.returncode == 0:
+            return stdout
+        said = stderr.strip()[-LONGEST:]
         kind = RefusedError if REFUSED.search(said) else UnreachableError
         raise kind(f"Git, {self._repo}: {said}")
+
+    def _finish(self, process: subprocess.Popen[str]) -> tuple[str, str]:
+        try:
+            return process.communicate(timeout=self._deadline.total_seconds())
+        except subprocess.TimeoutExpired as error:
+            # git leaves the network to a child of its own, which must end with it.
+            os.killpg(process.pid, signal.SIGKILL)
+            raise UnreachableError(
+                f"Git got no answer from {self._repo} within {self._deadline}"
+            ) from error
 
     def _identity(self) -> dict[str, str]:
         """Hand the credentials over in the environment, as a header for this repository only."""
@@ -124,7 +133,7 @@ class GitClient:
 
 
 def _environment(home: str) -> dict[str, str]:
-    kept = ("PATH", "LANG", "SSL_CERT_FILE", "SSH_AUTH_SOCK", "https_proxy", "HTTPS_PROXY")
+    kept = ("PATH", "GIT_SSL_CAINFO", "SSH_AUTH_SOCK", "https_proxy", "HTTPS_PROXY")
     return {key: os.environ[key] for key in kept if key in os.environ} | {
         "HOME": home,
         "GIT_CONFIG_NOSYSTEM": "1",
