@@ -243,8 +243,8 @@ def test_absence_of_an_object_is_an_answer_but_absence_of_its_kind_is_not(api: A
 
     with api.client() as kubernetes:
         assert kubernetes.get("v1", "ConfigMap", "a", "c") is None
-        with pytest.raises(NotReadyError, match="does not serve Application"):
-            kubernetes.application("infra", "argocd")
+        with pytest.raises(NotReadyError, match="does not serve Secret"):
+            kubernetes.get("v1", "Secret", "a", "c")
 
 
 def test_another_server_gets_not_one_byte(tmp_path: Path, authority: Authority):

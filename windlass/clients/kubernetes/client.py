@@ -113,11 +113,15 @@ class KubernetesClient:
         return None if found is None else workload_state(kind, found)
 
     def application(self, name: str, namespace: str) -> ApplicationState | None:
-        """Return an Argo CD Application; None: there is none."""
+        """Return an Argo CD Application; None: there is none, or the API does not know Applications yet."""
+        if not self.serves(ARGO, "Application"):
+            return None
         found = self.get(ARGO, "Application", namespace, name)
         return None if found is None else application_state(found)
 
     def applications(self, namespace: str) -> tuple[ApplicationState, ...]:
+        if not self.serves(ARGO, "Application"):
+            return ()
         return tuple(map(application_state, self.list_objects(ARGO, "Application", namespace)))
 
     # Objects
