@@ -90,7 +90,7 @@ class Connections:
         with tempfile.TemporaryDirectory(prefix="windlass-git-") as folder:
             checkout = Path(folder) / "checkout"
             self.git().checkout(commit, checkout)
-            return render(checkout / root)
+            return render(checkout, root)
 
     def secrets(self) -> SecretsBundle:
         """The site's secrets bundle; a file others can read is refused."""

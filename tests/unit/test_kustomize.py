@@ -63,6 +63,7 @@ def test_a_file_is_its_own_objects_and_a_list_is_its_items(checkout: Path):
         ("resources: ['https://github.com/a/b?ref=v1']\n", RefusedError, "is remote"),
         ("resources: ['git@github.com:a/b']\n", RefusedError, "is remote"),
         ("resources: [absent.yaml]\n", BadInputError, "absent.yaml"),
+        ("resources: [../../away]\n", RefusedError, "out of the repository"),
         ("resources: [\n", BadInputError, "broken"),
         ("[1]\n", BadInputError, "no kustomization"),
     ],

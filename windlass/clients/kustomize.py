@@ -49,7 +49,7 @@ def _render(top: Path, place: Path) -> list[JsonObject]:
     if not place.is_dir():
         raise BadInputError("the repository has no such folder or file")
     if _kustomization(place) is not None:
-        _refuse_what_needs_more(place, seen=set())
+        _refuse_what_needs_more(top, place, seen=set())
         return list(_objects(place, _kustomize(place)))
     files = sorted(path for path in place.iterdir() if path.suffix in (".yaml", ".yml", ".json"))
     if not files:
@@ -87,7 +87,7 @@ def _kustomize(folder: Path) -> str:
     return done.stdout
 
 
-def _refuse_what_needs_more(folder: Path, seen: set[Path]) -> None:
+def _refuse_what_needs_more(top: Path, folder: Path, seen: set[Path]) -> None:
     """Look through a kustomization and its local bases for what is not run here."""
     file = _kustomization(folder)
     if folder in seen or file is None:
@@ -100,7 +100,10 @@ def _refuse_what_needs_more(folder: Path, seen: set[Path]) -> None:
     for entry in _entries(said):
         if REMOTE.search(entry):
             raise RefusedError(f"{file}: {entry} is remote, and nothing is fetched here")
-        _refuse_what_needs_more((folder / entry).resolve(), seen)
+        below = (folder / entry).resolve()
+        if not below.is_relative_to(top):
+            raise RefusedError(f"{file}: {entry} leads out of the repository")
+        _refuse_what_needs_more(top, below, seen)
 
 
 def _entries(kustomization: dict[str, Any]) -> list[str]:
