@@ -7,7 +7,7 @@ from pathlib import Path
 from windlass.errors import BadInputError
 
 # A folder that holds one of these, or nothing, is Windlass's own and may be made private.
-OWN = frozenset({"journal.db", "sites", "locks", "serve.json", "prefect"})
+OWN = frozenset({"journal.db", "sites", "locks", "runs", "serve.json", "prefect"})
 
 
 def windlass_home() -> Path:

@@ -155,6 +155,22 @@ def test_check_refuses_a_secret_that_others_can_read(
     )
 
 
+def test_check_says_when_a_talos_is_known_but_cannot_be_bootstrapped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "site.yaml").write_text(
+        BASE.replace("v1.13.9", "v1.9.6").replace("v1.36.3", "v1.32.4")
+    )
+
+    code = main(["check", str(tmp_path / "site.yaml")])
+
+    assert code == exits.DONE
+    assert (
+        "no bootstrap: Windlass writes machine configs for Talos 1.12 and 1.13"
+        in capsys.readouterr().out
+    )
+
+
 def test_check_names_a_secret_that_is_not_there_and_insists_on_it_when_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

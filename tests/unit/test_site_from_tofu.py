@@ -25,6 +25,7 @@ external_api_endpoint = "api.attic.example.org"
 network = {
   gateway     = "192.0.2.1"
   vip         = "192.0.2.10"
+  api_lb_vip  = "192.0.2.9"
   cidr_prefix = 24
   dns_servers = ["192.0.2.1"]
   bridge      = "vmbr1"
@@ -286,6 +287,7 @@ def test_what_has_no_place_in_a_site_file_is_left_behind_by_name(today: Path):
     said = adopted(today).left_behind
 
     assert any("iron" in one for one in said)
+    assert "api_lb_vip 192.0.2.9: the vip alone answers for the API; keep the address free" in said
     assert any(one.startswith("startup_order of cp-a") for one in said)
 
 

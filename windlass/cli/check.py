@@ -11,6 +11,7 @@ from pathlib import Path
 from windlass.cli import exits, printing
 from windlass.errors import BadInputError
 from windlass.models.load import LoadedSite, load_site
+from windlass.models.versions import unbuildable_talos
 from windlass.secrets import resolve, secret_path
 
 
@@ -24,12 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     loaded = load_site(args.site)
     absent = list(_absent(loaded, strict=args.secrets))
+    unbuildable = unbuildable_talos(loaded.site.cluster.talos)
     if args.json:
-        printing.say_json(_as_json(loaded, absent))
+        printing.say_json({**_as_json(loaded, absent), "unbuildable": unbuildable})
     else:
         printing.say(_summary(loaded))
         for one in absent:
             printing.say(f"not here yet: {one}")
+        if unbuildable:
+            printing.say(f"no bootstrap: {unbuildable}")
     return exits.DONE
 
 

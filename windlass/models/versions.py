@@ -11,28 +11,30 @@ Minor = tuple[int, int]
 
 @dataclass(frozen=True)
 class Support:
-    """The Kubernetes minors that one Talos minor runs, and the oldest minor that upgrades to it."""
+    """The Kubernetes minors that one Talos minor runs."""
 
     kubernetes_min: Minor
     kubernetes_max: Minor
-    upgrades_from: Minor
 
 
 SUPPORT: dict[Minor, Support] = {
-    (1, 2): Support((1, 23), (1, 25), (1, 0)),
-    (1, 3): Support((1, 24), (1, 26), (1, 0)),
-    (1, 4): Support((1, 25), (1, 27), (1, 0)),
-    (1, 5): Support((1, 26), (1, 28), (1, 2)),
-    (1, 6): Support((1, 24), (1, 29), (1, 3)),
-    (1, 7): Support((1, 25), (1, 30), (1, 4)),
-    (1, 8): Support((1, 26), (1, 31), (1, 5)),
-    (1, 9): Support((1, 27), (1, 32), (1, 8)),
-    (1, 10): Support((1, 28), (1, 33), (1, 8)),
-    (1, 11): Support((1, 29), (1, 34), (1, 9)),
-    (1, 12): Support((1, 30), (1, 35), (1, 10)),
-    (1, 13): Support((1, 31), (1, 36), (1, 11)),
-    (1, 14): Support((1, 32), (1, 37), (1, 12)),
+    (1, 2): Support((1, 23), (1, 25)),
+    (1, 3): Support((1, 24), (1, 26)),
+    (1, 4): Support((1, 25), (1, 27)),
+    (1, 5): Support((1, 26), (1, 28)),
+    (1, 6): Support((1, 24), (1, 29)),
+    (1, 7): Support((1, 25), (1, 30)),
+    (1, 8): Support((1, 26), (1, 31)),
+    (1, 9): Support((1, 27), (1, 32)),
+    (1, 10): Support((1, 28), (1, 33)),
+    (1, 11): Support((1, 29), (1, 34)),
+    (1, 12): Support((1, 30), (1, 35)),
+    (1, 13): Support((1, 31), (1, 36)),
+    (1, 14): Support((1, 32), (1, 37)),
 }
+
+# The minors whose machine configs Windlass writes; it looks after clusters of any known minor.
+BUILT = ((1, 12), (1, 13))
 
 # A patch release beyond this is a typing error: the longest-lived minors stay far below it.
 MAX_PATCH = 99
@@ -54,6 +56,14 @@ def unsupported_talos(talos: str) -> str | None:
         oldest, newest = dotted_minor(min(SUPPORT)), dotted_minor(max(SUPPORT))
         return f"Talos {talos} is not known: the minors from {oldest} to {newest} are"
     return _absurd_patch("Talos", talos)
+
+
+def unbuildable_talos(talos: str) -> str | None:
+    """Why Windlass cannot bootstrap this Talos; None when it can."""
+    if minor(talos) in BUILT:
+        return None
+    built = " and ".join(map(dotted_minor, BUILT))
+    return f"Windlass writes machine configs for Talos {built}, not for {talos}: name one of those to bootstrap"
 
 
 def unsupported_pair(talos: str, kubernetes: str) -> str | None:

@@ -263,6 +263,8 @@ def _left_behind(adopted: Adopted) -> Iterator[str]:
     for key in extra:
         holders = [node.name for node in adopted.nodes if key in node.written]
         yield f"{key} of {', '.join(holders)}: a site file has no word for it"
+    if balancer := text(adopted.network.get("api_lb_vip")):
+        yield f"api_lb_vip {balancer}: the vip alone answers for the API; keep the address free"
     for name, why in {
         "lb_nodes": "load balancer VMs are not built; the vip is",
         "oidc": "API server flags for OIDC are not written",
