@@ -147,6 +147,7 @@ class Container:
             code = await work
         finally:
             work.cancel()
+            await asyncio.wait([work])
         self._ended(code, "Completed" if code == 0 else "Error")
         await self.report()
         return code

@@ -28,15 +28,19 @@ class Informers:
         self._tasks: asyncio.TaskGroup | None = None
 
     def __getitem__(self, resource: Resource) -> Informer:
-        """Asked for before `run`: all informers start together."""
+        """The resource's informer; one that is asked for late starts at once."""
         if resource not in self._informers:
-            self._informers[resource] = Informer(self.client, resource)
+            informer = self._informers[resource] = Informer(self.client, resource)
+            if self._tasks is not None:
+                self._tasks.create_task(informer.run())
         return self._informers[resource]
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as self._tasks:
             for informer in self._informers.values():
-                tasks.create_task(informer.run())
+                self._tasks.create_task(informer.run())
+            # A group without tasks would end, and late ones may come.
+            await asyncio.Event().wait()
 
     async def synced(self) -> None:
         for informer in self._informers.values():
@@ -59,6 +63,7 @@ class Controller:
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._failures: dict[Key, int] = {}
         self._woken = asyncio.Event()
+        self._informers: list[Informer] = []
 
     def enqueue(self, key: Key) -> None:
         self._due[key] = None
@@ -78,8 +83,11 @@ class Controller:
                         self.enqueue(key)
 
         informer.subscribe(changed)
+        self._informers.append(informer)
 
     async def run(self) -> None:
+        for informer in self._informers:
+            await informer.synced.wait()
         while True:
             while not self._due:
                 self._woken.clear()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 Object = dict[str, Any]
 Key = tuple[str, str]
@@ -24,6 +24,11 @@ def dig(document: Any, *path: str, default: Any = None) -> Any:
             return default
         document = document.get(part)  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
     return default if document is None else document  # pyright: ignore[reportUnknownVariableType]
+
+
+def as_object(value: Any) -> Object:
+    """A mapping as it is; anything else is none, as an empty YAML document is."""
+    return cast("Object", value) if isinstance(value, dict) else {}
 
 
 def items(document: Object, *path: str) -> list[Any]:

@@ -1,0 +1,365 @@
+"""The application controller: compares every Application with Git, judges its health, syncs it."""
+
+import asyncio
+import logging
+
+from windlass.lab.clock import Clock
+from windlass.lab.controllers.access import ApiAwayError, ApiError, Client
+from windlass.lab.controllers.argocd import projects
+from windlass.lab.controllers.argocd.applicationsets import FINALIZER, REQUEUE
+from windlass.lab.controllers.argocd.compare import TRACKING, Comparer, Comparison
+from windlass.lab.controllers.argocd.git import GitError, Repositories
+from windlass.lab.controllers.argocd.health import DEGRADED, PROGRESSING, UNKNOWN, worst
+from windlass.lab.controllers.argocd.operation import Operation, is_over
+from windlass.lab.controllers.argocd.render import RenderError, render
+from windlass.lab.controllers.controller import Controller, Informers
+from windlass.lab.controllers.objects import (
+    Key,
+    Object,
+    annotations_of,
+    dig,
+    is_going,
+    items,
+    key_of,
+    parse_time,
+    table,
+    timestamp,
+    with_condition,
+)
+from windlass.lab.controllers.resources import APPLICATIONS, CONFIG_MAPS, PODS, PROJECTS
+from windlass.lab.faults import Faults
+
+logger = logging.getLogger(__name__)
+
+REFRESH = "argocd.argoproj.io/refresh"
+# Lab seconds: between self-heals of one Application, and between looks at one that is held up.
+_SELF_HEAL_PAUSE = 5.0
+_LOOK_AGAIN = 10.0
+_APPLICATION_HEALTH = "resource.customizations.health.argoproj.io_Application"
+_NO_REPO_SERVER = (
+    "Failed to load target state: failed to generate manifest: rpc error: code = Unavailable "
+    "desc = connection error: dial tcp: connect: connection refused"
+)
+
+FAULTS = {
+    "argocd-sync-failed": "sync operations fail: app=, message=",
+    "argocd-degraded": "the Application is reported Degraded: app=",
+    "argocd-progressing-forever": "the Application is reported Progressing: app=",
+    "argocd-drift-loop": "something changes the Application's objects after every sync: app=",
+    "git-unreachable": "the repository cannot be read: url=",
+}
+
+
+class Applications:
+    """Reconciles on change, on refresh, and every three minutes of lab time."""
+
+    def __init__(
+        self,
+        client: Client,
+        informers: Informers,
+        clock: Clock,
+        repositories: Repositories,
+        faults: Faults | None,
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._repositories = repositories
+        self._faults = faults
+        self._informers = informers
+        self._apps = informers[APPLICATIONS]
+        self._projects = informers[PROJECTS]
+        self._pods = informers[PODS]
+        self._maps = informers[CONFIG_MAPS]
+        self._comparer = Comparer(client, informers)
+        self._commits: dict[tuple[str, str], tuple[str, float]] = {}
+        self._manifests: dict[tuple[str, str], list[Object]] = {}
+        self._operations: dict[Key, asyncio.Task[None]] = {}
+        self._followed: set[str] = set()
+        self.controller = Controller("application", clock, self._reconcile)
+        self.controller.follow(self._apps)
+        self.controller.follow(self._projects, lambda _: list(self._apps.items))
+
+    async def run(self) -> None:
+        """Until cancelled; operations that run are then broken off where they are."""
+        try:
+            await self.controller.run()
+        finally:
+            running = [task for task in self._operations.values() if not task.done()]
+            for task in running:
+                task.cancel()
+            if running:
+                await asyncio.wait(running)
+
+    async def _reconcile(self, key: Key) -> float | None:
+        app = self._apps.items.get(key)
+        if app is None:
+            return None
+        if is_going(app):
+            return await self._remove(app)
+        kind = annotations_of(app).get(REFRESH)
+        comparison = await self.compare(app, hard=kind is not None)
+        self._follow_kinds(comparison)
+        status = self._status(app, comparison)
+        await self._publish(app, status, refreshed=kind is not None)
+        await self._act(app, comparison, status)
+        return REQUEUE if not comparison.trouble else _LOOK_AGAIN * 3
+
+    async def compare(self, app: Object, *, hard: bool = False, revision: str = "") -> Comparison:
+        """The Application against `revision`, or the one its spec names."""
+        project = self._project(app)
+        if errors := projects.spec_errors(app, project):
+            return Comparison(trouble=f"InvalidSpecError: {errors[0]}")
+        source = app["spec"]["source"]
+        if not self._repo_server_runs():
+            return Comparison(trouble=f"ComparisonError: {_NO_REPO_SERVER}")
+        commit = ""
+        try:
+            wanted = revision or source.get("targetRevision", "HEAD")
+            commit = await self._commit(source["repoURL"], wanted, hard=hard)
+            manifests = await self._rendered(source, commit)
+        except (GitError, RenderError) as error:
+            said = f"Failed to load target state: failed to generate manifest: {error}"
+            return Comparison(commit, trouble=f"ComparisonError: {said}")
+        found = Comparison(commit, await self._comparer.compare(app, manifests))
+        for item in found.items:
+            namespaced = item.resource is None or item.resource.namespaced
+            if project is not None and not projects.permits_kind(
+                project, item.group, item.kind, namespaced=namespaced
+            ):
+                said = f"resource {item.group}:{item.kind} is not permitted in project"
+                found.trouble = f"InvalidSpecError: {said} {project['metadata']['name']}"
+        return found
+
+    async def _commit(self, url: str, revision: str, *, hard: bool) -> str:
+        """Resolved at most every three minutes, unless somebody asks for a refresh."""
+        known = self._commits.get((url, revision))
+        if known is not None and not hard and self._clock.time() - known[1] < REQUEUE - 1:
+            return known[0]
+        commit = await self._repositories.resolve(url, revision)
+        self._commits[url, revision] = (commit, self._clock.time())
+        return commit
+
+    async def _rendered(self, source: Object, commit: str) -> list[Object]:
+        at = (commit, repr(sorted(source.items())))
+        if at not in self._manifests:
+            root = await self._repositories.checkout(source["repoURL"], commit)
+            self._manifests[at] = await render(root, source)
+        return self._manifests[at]
+
+    def _project(self, app: Object) -> Object | None:
+        name = app["spec"].get("project", "default")
+        return self._projects.get(name, app["metadata"]["namespace"])
+
+    def _repo_server_runs(self) -> bool:
+        return any(
+            dig(status, "ready") and "argocd-repo-server" in _command_of(pod, status["name"])
+            for pod in self._pods.items.values()
+            for status in items(pod, "status", "containerStatuses")
+        )
+
+    def _follow_kinds(self, comparison: Comparison) -> None:
+        """A change of any tracked object makes its Application due."""
+        for item in comparison.items:
+            if item.resource is not None and item.resource.path() not in self._followed:
+                self._followed.add(item.resource.path())
+                self.controller.follow(self._informers[item.resource], self._tracked_by)
+
+    def _tracked_by(self, document: Object) -> list[Key]:
+        name = annotations_of(document).get(TRACKING, "").partition(":")[0]
+        return [key for key in self._apps.items if key[1] == name] if name else []
+
+    def _status(self, app: Object, comparison: Comparison) -> Object:
+        name, now = app["metadata"]["name"], timestamp(self._clock.now())
+        if comparison.trouble:
+            kind, _, said = comparison.trouble.partition(": ")
+            sync = {"status": "Unknown", "revision": comparison.revision}
+            conditions = [{"type": kind, "message": said}]
+            health = UNKNOWN if kind == "InvalidSpecError" else self._health_before(app)
+        else:
+            looping = self._fault("argocd-drift-loop", name) and self._has_synced(app)
+            synced = comparison.is_synced and not looping
+            sync = {"status": "Synced" if synced else "OutOfSync", "revision": comparison.revision}
+            conditions = [one for one in items(app, "status", "conditions") if _is_kept(one)]
+            health = self._health(app, comparison)
+        spec = app["spec"]
+        compared = {"source": spec.get("source"), "destination": spec.get("destination")}
+        status: Object = {
+            "sync": {**sync, "comparedTo": compared},
+            "health": {"status": health, "lastTransitionTime": now},
+            "conditions": _dated(app, conditions, now),
+        }
+        if health == dig(app, "status", "health", "status"):
+            status["health"] = app["status"]["health"]
+        if not comparison.trouble:
+            status["resources"] = [one.summary() for one in comparison.items if not one.is_hook]
+            status["sourceType"] = "Kustomize" if "kustomize" in spec["source"] else "Directory"
+        return status
+
+    def _health(self, app: Object, comparison: Comparison) -> str:
+        name = app["metadata"]["name"]
+        if self._fault("argocd-degraded", name):
+            return DEGRADED
+        if self._fault("argocd-progressing-forever", name):
+            return PROGRESSING
+        states = [one.health[0] for one in comparison.items if one.health and one.target]
+        settings = self._maps.get("argocd-cm", app["metadata"]["namespace"])
+        if settings is not None and _APPLICATION_HEALTH in table(settings, "data"):
+            children = (one.live for one in comparison.items if one.kind == "Application")
+            states += [
+                dig(one, "status", "health", "status", default=PROGRESSING) for one in children
+            ]
+        return worst(states)
+
+    @staticmethod
+    def _health_before(app: Object) -> str:
+        return dig(app, "status", "health", "status", default=UNKNOWN)
+
+    @staticmethod
+    def _has_synced(app: Object) -> bool:
+        return dig(app, "status", "operationState", "phase") == "Succeeded"
+
+    def _fault(self, name: str, app: str) -> bool:
+        return self._faults is not None and self._faults.fires(name, app=app) is not None
+
+    async def _publish(self, app: Object, status: Object, *, refreshed: bool) -> None:
+        before = app.get("status", {})
+        same = all(before.get(name) == value for name, value in status.items())
+        if same and not refreshed:
+            return
+        status["reconciledAt"] = timestamp(self._clock.now())
+        body: Object = {"status": status}
+        if refreshed:
+            body["metadata"] = {"annotations": {REFRESH: None}}
+        await self._client.merge(APPLICATIONS.of(app), body)
+
+    async def _act(self, app: Object, comparison: Comparison, status: Object) -> None:
+        key = key_of(app)
+        running = self._operations.get(key)
+        if running is not None and not running.done():
+            return
+        if "operation" in app:
+            operation = Operation(self, self._client, self._clock, app)
+            self._operations[key] = asyncio.create_task(self._operate(operation, key))
+        elif not comparison.trouble and status["sync"]["status"] == "OutOfSync":
+            await self._sync_by_itself(app, comparison)
+
+    async def _operate(self, operation: Operation, key: Key) -> None:
+        try:
+            await operation.run()
+        except (ApiError, ApiAwayError) as error:
+            # The operation stands in the API still: it is taken up again from its start.
+            logger.warning("operation of %s: %s", key[1], error)
+            self.controller.enqueue_after(key, _LOOK_AGAIN)
+        else:
+            self.controller.enqueue(key)
+
+    async def _sync_by_itself(self, app: Object, comparison: Comparison) -> None:
+        automated = dig(app, "spec", "syncPolicy", "automated")
+        if automated is None or automated.get("enabled") is False:
+            return
+        extra = [one for one in comparison.items if one.target is None and not one.synced]
+        changed = [one for one in comparison.items if one.target is not None and not one.synced]
+        if extra and not changed and not automated.get("prune"):
+            return
+        wait = await self._pause(app, comparison, automated)
+        if wait is None:
+            return
+        if not self.may_sync(app, manual=False):
+            wait = _LOOK_AGAIN * 3
+        if wait > 0:
+            self.controller.enqueue_after(key_of(app), wait)
+            return
+        await self._client.merge(APPLICATIONS.of(app), {"operation": _automatic(app, comparison)})
+
+    async def _pause(self, app: Object, comparison: Comparison, automated: Object) -> float | None:
+        """Lab seconds until this commit may be synced; None if it was and stays as it is."""
+        last = table(app, "status", "operationState")
+        result = table(last, "syncResult")
+        if result.get("revision") != comparison.revision or not is_over(last):
+            return 0.0
+        if result.get("source") != app["spec"]["source"]:
+            return 0.0
+        if last["phase"] != "Succeeded":
+            said = f"Failed last sync attempt to {comparison.revision}: {last['message']}"
+            await self._note(app, "SyncError", said)
+            return None
+        if not automated.get("selfHeal"):
+            return None
+        ago = self._clock.time() - parse_time(last["finishedAt"]).timestamp()
+        return max(_SELF_HEAL_PAUSE - ago, 0.0)
+
+    def may_sync(self, app: Object, *, manual: bool) -> bool:
+        """Whether the project's sync windows are open for this Application now."""
+        project = self._project(app)
+        return project is not None and projects.may_sync(
+            app, project, self._clock.now(), manual=manual
+        )
+
+    def current(self, app: Object) -> Object:
+        """The Application as the API has it now."""
+        return self._apps.items.get(key_of(app), app)
+
+    @property
+    def comparer(self) -> Comparer:
+        return self._comparer
+
+    def refused(self, app: Object) -> str:
+        """A fault's reason why a sync must fail; "" for none."""
+        name = app["metadata"]["name"]
+        fault = None if self._faults is None else self._faults.fires("argocd-sync-failed", app=name)
+        said = "one or more objects failed to apply, reason: admission webhook denied the request"
+        return "" if fault is None else str(fault.args.get("message", said))
+
+    async def _note(self, app: Object, kind: str, message: str) -> None:
+        conditions = items(app, "status", "conditions")
+        if any(one["type"] == kind and one["message"] == message for one in conditions):
+            return
+        entry = {"type": kind, "message": message, "status": ""}
+        fresh = with_condition(conditions, entry, self._clock.now())
+        for one in fresh:
+            one.pop("status", None)
+        await self._client.merge(APPLICATIONS.of(app), {"status": {"conditions": fresh}})
+
+    async def _remove(self, app: Object) -> float | None:
+        """With the resources finalizer, what the Application made goes before it does."""
+        ours = [one for one in items(app, "metadata", "finalizers") if one.startswith(FINALIZER)]
+        if not ours:
+            return None
+        left = [item for item in await self._comparer.compare(app, []) if item.live is not None]
+        for item in left:
+            if item.ref is not None and item.live is not None and not is_going(item.live):
+                await self._client.delete(item.ref, propagationPolicy="Background")
+        if left:
+            return 1.0
+        await self._client.take_off_finalizer(APPLICATIONS.of(app), app, ours[0])
+        return None
+
+
+def _automatic(app: Object, comparison: Comparison) -> Object:
+    """The operation that the controller starts by itself."""
+    policy = app["spec"]["syncPolicy"]
+    sync: Object = {
+        "revision": comparison.revision,
+        "prune": policy["automated"].get("prune", False),
+        "syncOptions": items(policy, "syncOptions"),
+    }
+    operation: Object = {"sync": sync, "initiatedBy": {"automated": True}}
+    return operation | ({"retry": policy["retry"]} if policy.get("retry") else {})
+
+
+def _command_of(pod: Object, container: str) -> str:
+    found = next(one for one in items(pod, "spec", "containers") if one["name"] == container)
+    return " ".join([*items(found, "command"), *items(found, "args")])
+
+
+def _is_kept(entry: Object) -> bool:
+    return entry["type"] not in ("ComparisonError", "InvalidSpecError", "SyncError")
+
+
+def _dated(app: Object, conditions: list[Object], now: str) -> list[Object]:
+    """Each with the time since when it is so."""
+    known = {(one["type"], one["message"]): one for one in items(app, "status", "conditions")}
+    return [
+        known.get((one["type"], one["message"]), {**one, "lastTransitionTime": now})
+        for one in conditions
+    ]

@@ -1,0 +1,223 @@
+"""What an Application wants beside what is there, object by object."""
+
+import asyncio
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import orjson
+
+from windlass.lab.controllers.access import ApiError, Client, Ref, Resource
+from windlass.lab.controllers.argocd.health import Health, health_of
+from windlass.lab.controllers.controller import Informers
+from windlass.lab.controllers.objects import Object, annotations_of, dig, items, key_of
+
+TRACKING = "argocd.argoproj.io/tracking-id"
+HOOK = "argocd.argoproj.io/hook"
+WAVE = "argocd.argoproj.io/sync-wave"
+OPTIONS = "argocd.argoproj.io/sync-options"
+MANAGER = "argocd-controller"
+# Real seconds for a first list of a kind that was not watched before.
+_FIRST_LIST = 15
+_BOOKKEEPING = ("managedFields", "resourceVersion", "generation", "creationTimestamp", "uid")
+
+
+@dataclass
+class Item:
+    """One object of an Application: what Git says, what the API says; at least one of them."""
+
+    group: str
+    version: str
+    kind: str
+    namespace: str
+    name: str
+    resource: Resource | None
+    target: Object | None = None
+    live: Object | None = None
+    synced: bool = False
+    health: Health | None = None
+
+    @property
+    def ref(self) -> Ref | None:
+        return None if self.resource is None else self.resource.ref(self.name, self.namespace)
+
+    @property
+    def place(self) -> tuple[str, str, str, str]:
+        return self.group, self.kind, self.namespace, self.name
+
+    @property
+    def is_hook(self) -> bool:
+        return self.target is not None and HOOK in annotations_of(self.target)
+
+    @property
+    def wave(self) -> int:
+        marks = annotations_of(self.target or self.live or {"metadata": {}})
+        return int(marks.get(WAVE, "0"))
+
+    def option(self, wanted: str) -> bool:
+        marks = annotations_of(self.target or self.live or {"metadata": {}})
+        return wanted in marks.get(OPTIONS, "").replace(" ", "").split(",")
+
+    def summary(self) -> Object:
+        """The entry of `status.resources`."""
+        entry: Object = {
+            "group": self.group,
+            "version": self.version,
+            "kind": self.kind,
+            "namespace": self.namespace,
+            "name": self.name,
+            "status": "Synced" if self.synced else "OutOfSync",
+        }
+        entry = {key: value for key, value in entry.items() if value}
+        if self.health is not None:
+            status, message = self.health
+            entry["health"] = {"status": status} | ({"message": message} if message else {})
+        if self.target is None:
+            entry["requiresPruning"] = True
+        if self.wave:
+            entry["syncWave"] = self.wave
+        return entry
+
+
+@dataclass
+class Comparison:
+    """An Application at one commit. `trouble` says why it could not be compared."""
+
+    revision: str = ""
+    items: list[Item] = field(default_factory=list[Item])
+    trouble: str = ""
+
+    @property
+    def is_synced(self) -> bool:
+        return all(item.synced for item in self.items)
+
+
+class Comparer:
+    """Compares by a server-side dry run, and remembers the answer while neither side changes."""
+
+    def __init__(self, client: Client, informers: Informers) -> None:
+        self._client = client
+        self._informers = informers
+        self._same: dict[tuple[str, str, str], bool] = {}
+
+    async def compare(self, app: Object, manifests: Iterable[Object]) -> list[Item]:
+        """Objects of the manifests, and tracked ones that the manifests no longer have."""
+        found = [await self._wanted(app, manifest) for manifest in manifests]
+        places = {item.place for item in found}
+        for entry in items(app, "status", "resources"):
+            item = await self._known(app, entry)
+            if item is not None and item.place not in places:
+                found.append(item)
+        ignored = items(app, "spec", "ignoreDifferences")
+        for item in found:
+            if item.target is not None and item.live is not None and not item.is_hook:
+                item.synced = await self._is_same(item, ignored)
+            item.synced = item.synced or item.is_hook
+        return found
+
+    async def live(self, item: Item) -> Object | None:
+        """What the API has now, through an informer that starts when it is first asked."""
+        if item.resource is None:
+            _, _, kind, _ = item.place[0], item.version, item.kind, item.name
+            version = f"{item.group}/{item.version}" if item.group else item.version
+            item.resource = await self._client.kind(version, kind)
+            if item.resource is None:
+                return None
+        informer = self._informers[item.resource]
+        async with asyncio.timeout(_FIRST_LIST):
+            await informer.synced.wait()
+        found = informer.get(item.name, item.namespace)
+        if found is None:
+            return None
+        # Items of a list carry neither.
+        version = item.resource.group_version
+        return {"apiVersion": version, "kind": item.resource.kind, **found}
+
+    async def _wanted(self, app: Object, manifest: Object) -> Item:
+        group, _, version = manifest["apiVersion"].rpartition("/")
+        resource = await self._client.kind(manifest["apiVersion"], manifest["kind"])
+        namespace, name = _place_of(manifest)
+        if resource is None or resource.namespaced:
+            namespace = namespace or dig(app, "spec", "destination", "namespace", default="")
+        else:
+            namespace = ""
+        item = Item(group, version, manifest["kind"], namespace, name, resource)
+        item.target = _tracked(app, manifest, item)
+        item.live = await self.live(item)
+        if item.live is not None and not item.is_hook:
+            item.health = health_of(group, item.live)
+        elif not item.is_hook:
+            item.health = ("Missing", "")
+        return item
+
+    async def _known(self, app: Object, entry: Object) -> Item | None:
+        group, version, kind = entry.get("group", ""), entry["version"], entry["kind"]
+        item = Item(group, version, kind, entry.get("namespace", ""), entry["name"], None)
+        item.live = await self.live(item)
+        if item.live is None or annotations_of(item.live).get(TRACKING) != tracking_id(app, item):
+            return None
+        item.health = health_of(group, item.live)
+        item.synced = item.option("Prune=false")
+        return item
+
+    async def _is_same(self, item: Item, ignored: list[Object]) -> bool:
+        live, target, ref = item.live, item.target, item.ref
+        if live is None or target is None or ref is None:
+            return False
+        digest = hashlib.sha256(orjson.dumps([target, ignored])).hexdigest()
+        seen = (digest, live["metadata"]["uid"], live["metadata"]["resourceVersion"])
+        if seen not in self._same:
+            try:
+                would_be = await self._client.apply(ref, target, manager=MANAGER, dry_run=True)
+            except ApiError as error:
+                if error.code not in (400, 403, 409, 422):
+                    raise
+                return False
+            rules = [one for one in ignored if _concerns(one, item)]
+            self._same[seen] = _bare(would_be, rules) == _bare(live, rules)
+        return self._same[seen]
+
+
+def tracking_id(app: Object, item: Item) -> str:
+    return f"{app['metadata']['name']}:{item.group}/{item.kind}:{item.namespace}/{item.name}"
+
+
+def _place_of(manifest: Object) -> tuple[str, str]:
+    meta = manifest["metadata"]
+    return key_of({"metadata": {"name": meta.get("generateName", ""), **meta}})
+
+
+def _tracked(app: Object, manifest: Object, item: Item) -> Object:
+    marks = {**annotations_of(manifest), TRACKING: tracking_id(app, item)}
+    meta = {**manifest["metadata"], "annotations": marks}
+    if item.namespace:
+        meta["namespace"] = item.namespace
+    return {**manifest, "metadata": meta}
+
+
+def _concerns(rule: Object, item: Item) -> bool:
+    return (
+        rule.get("kind") == item.kind
+        and rule.get("group", "") == item.group
+        and rule.get("name", item.name) == item.name
+        and rule.get("namespace", item.namespace) == item.namespace
+    )
+
+
+def _bare(document: Object, ignored: list[Object]) -> Object:
+    """Without what the server keeps for itself, the status, and what the rules ignore."""
+    bare: Object = orjson.loads(orjson.dumps(document))
+    bare.pop("status", None)
+    for name in _BOOKKEEPING:
+        bare["metadata"].pop(name, None)
+    for rule in ignored:
+        for pointer in items(rule, "jsonPointers"):
+            _drop(bare, pointer.strip("/").split("/"))
+    return bare
+
+
+def _drop(document: Object, path: list[str]) -> None:
+    *parents, last = (part.replace("~1", "/").replace("~0", "~") for part in path)
+    holder = dig(document, *parents) if parents else document
+    if isinstance(holder, dict):
+        holder.pop(last, None)  # pyright: ignore[reportUnknownMemberType]

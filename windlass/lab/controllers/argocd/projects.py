@@ -1,0 +1,151 @@
+"""AppProjects: what an Application may come from, go to and contain, and when it may sync."""
+
+import fnmatch
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from windlass.lab.controllers.objects import Object, dig, items, table
+
+IN_CLUSTER = "https://kubernetes.default.svc"
+_DURATION = re.compile(r"(\d+)([hms])")
+_UNITS = {"h": "hours", "m": "minutes", "s": "seconds"}
+
+
+def spec_errors(app: Object, project: Object | None) -> list[str]:
+    """Why the Application's spec is invalid, in Argo CD's words."""
+    spec, name = app["spec"], app["spec"].get("project", "default")
+    if project is None:
+        return [f"Application referencing project {name} which does not exist"]
+    errors: list[str] = []
+    if "source" not in spec:
+        errors.append("spec.source is required: multiple sources are not in the lab")
+    elif not _permits_repository(project, spec["source"].get("repoURL", "")):
+        repository = spec["source"].get("repoURL", "")
+        errors.append(f"application repo {repository} is not permitted in project '{name}'")
+    server, where = server_of(spec), dig(spec, "destination", "namespace", default="")
+    if server != IN_CLUSTER:
+        errors.append(f"there are no clusters with this name or server: {spec['destination']}")
+    elif not permits_destination(project, where):
+        said = f"server '{server}' and namespace '{where}'"
+        errors.append(
+            f"application destination {said} do not match any of the allowed destinations in "
+            f"project '{name}'"
+        )
+    return errors
+
+
+def server_of(spec: Object) -> str:
+    """The destination's API server; its name or its URL may be given."""
+    destination = table(spec, "destination")
+    if destination.get("name") == "in-cluster":
+        return IN_CLUSTER
+    return destination.get("server", destination.get("name", ""))
+
+
+def _permits_repository(project: Object, url: str) -> bool:
+    wanted = url.removesuffix(".git").lower()
+    allowed = [one.removesuffix(".git").lower() for one in items(project, "spec", "sourceRepos")]
+    denied = any(fnmatch.fnmatchcase(wanted, one[1:]) for one in allowed if one.startswith("!"))
+    return not denied and any(fnmatch.fnmatchcase(wanted, one) for one in allowed)
+
+
+def permits_destination(project: Object, namespace: str) -> bool:
+    """Whether the project allows this namespace of this cluster; a leading ! denies."""
+    allowed = False
+    for one in items(project, "spec", "destinations"):
+        server, name, where = (one.get(key, "") for key in ("server", "name", "namespace"))
+        here = fnmatch.fnmatchcase(IN_CLUSTER, server) or fnmatch.fnmatchcase("in-cluster", name)
+        if where.startswith("!"):
+            if here and fnmatch.fnmatchcase(namespace, where[1:]):
+                return False
+        elif here and fnmatch.fnmatchcase(namespace, where):
+            allowed = True
+    return allowed
+
+
+def permits_kind(project: Object, group: str, kind: str, *, namespaced: bool) -> bool:
+    """Cluster kinds must be allowed; namespaced ones are, unless a list says otherwise."""
+    if not namespaced:
+        denied = _listed(project, "clusterResourceBlacklist", group, kind)
+        return not denied and _listed(project, "clusterResourceWhitelist", group, kind)
+    if _listed(project, "namespaceResourceBlacklist", group, kind):
+        return False
+    listed = _listed(project, "namespaceResourceWhitelist", group, kind)
+    return listed or "namespaceResourceWhitelist" not in project["spec"]
+
+
+def _listed(project: Object, which: str, group: str, kind: str) -> bool:
+    return any(
+        fnmatch.fnmatchcase(group, one["group"]) and fnmatch.fnmatchcase(kind, one["kind"])
+        for one in items(project, "spec", which)
+    )
+
+
+def may_sync(app: Object, project: Object, now: datetime, *, manual: bool) -> bool:
+    """Sync windows: an active deny wins, then an active allow; closed allows keep shut."""
+    windows = [one for one in items(project, "spec", "syncWindows") if _concerns(one, app)]
+    active = [one for one in windows if _is_active(one, now)]
+    denies = [one for one in active if one["kind"] == "deny"]
+    if denies:
+        return manual and all(one.get("manualSync") for one in denies)
+    if any(one["kind"] == "allow" for one in active):
+        return True
+    closed = [one for one in windows if one["kind"] == "allow"]
+    return not closed or (manual and all(one.get("manualSync") for one in closed))
+
+
+def _concerns(window: Object, app: Object) -> bool:
+    facts = {
+        "applications": app["metadata"]["name"],
+        "namespaces": dig(app, "spec", "destination", "namespace", default=""),
+        "clusters": server_of(app["spec"]),
+    }
+    given = {key: window[key] for key in facts if window.get(key)}
+    # A window that names nothing concerns every Application of its project.
+    return not given or any(
+        fnmatch.fnmatchcase(facts[key], pattern) for key in given for pattern in given[key]
+    )
+
+
+def _is_active(window: Object, now: datetime) -> bool:
+    """Whether the schedule fired within the last `duration`."""
+    parts = _DURATION.findall(window["duration"])
+    length = sum((timedelta(**{_UNITS[unit]: int(n)}) for n, unit in parts), timedelta())
+    zone = ZoneInfo(window["timeZone"]) if window.get("timeZone") else UTC
+    minute = now.astimezone(zone).replace(second=0, microsecond=0)
+    schedule = [
+        _allowed(field, low, high)
+        for field, (low, high) in zip(
+            window["schedule"].split(), ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7)), strict=True
+        )
+    ]
+    starred = [field.startswith("*") for field in window["schedule"].split()]
+    while now - minute < length:
+        if _fires(schedule, starred, minute):
+            return True
+        minute -= timedelta(minutes=1)
+    return False
+
+
+def _fires(schedule: list[set[int]], starred: list[bool], at: datetime) -> bool:
+    minutes, hours, days, months, weekdays = schedule
+    weekday = at.isoweekday()
+    day = at.day in days
+    week = weekday in weekdays or (weekday == 7 and 0 in weekdays)
+    # Cron: a day of the month or one of the week suffices where both are given.
+    today = (day and week) if starred[2] or starred[4] else (day or week)
+    return at.minute in minutes and at.hour in hours and at.month in months and today
+
+
+def _allowed(field: str, low: int, high: int) -> set[int]:
+    return {value for part in field.split(",") for value in _range(part, low, high)}
+
+
+def _range(part: str, low: int, high: int) -> Iterable[int]:
+    span, _, step = part.partition("/")
+    first, _, last = span.partition("-")
+    start = low if first == "*" else int(first)
+    stop = high if first == "*" or (step and not last) else int(last or first)
+    return range(start, stop + 1, int(step or 1))
