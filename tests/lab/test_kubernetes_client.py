@@ -3,14 +3,17 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.lab.kubernetes_fixture import LabKubernetes, serving
 from windlass.clients.kubernetes import KubernetesClient
 from windlass.errors import BadInputError, NotReadyError, RefusedError
 from windlass.models.plan import JsonObject
+from windlass.waiting import Pace, wait_for
 
 ADDRESS = "127.18.0.2"
 LIMIT = timedelta(seconds=5)
@@ -23,9 +26,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabKubernetes]:
 
 
 @pytest.fixture
-def kubernetes(lab: LabKubernetes, request: pytest.FixtureRequest) -> Iterator[KubernetesClient]:
+def kubeconfig(lab: LabKubernetes) -> Path:
+    return lab.kubeconfig
+
+
+@pytest.fixture
+def kubernetes(kubeconfig: Path, request: pytest.FixtureRequest) -> Iterator[KubernetesClient]:
     """A client, and a namespace named after nobody else."""
-    with open_client(lab.kubeconfig) as client:
+    with open_client(kubeconfig) as client:
         client.apply(namespace(name_of(request)), "windlass")
         yield client
 
@@ -55,7 +63,7 @@ def config_map(where: str, name: str = "c", **data: Any) -> JsonObject:
 
 
 def test_the_api_tells_its_version_and_readiness(kubernetes: KubernetesClient):
-    assert kubernetes.version() == "v1.34.4"
+    assert kubernetes.version().startswith("v1.34.")
     assert kubernetes.is_ready()
 
 
@@ -82,7 +90,7 @@ def test_a_field_of_somebody_else_is_refused_and_only_force_takes_it(
 
 
 def test_an_unknown_field_is_refused(kubernetes: KubernetesClient, here: str):
-    with pytest.raises(RefusedError, match="unknown field"):
+    with pytest.raises(RefusedError, match=r"unknown field|not declared in schema"):
         kubernetes.apply({**config_map(here), "dta": {}}, "windlass")
 
 
@@ -159,9 +167,16 @@ def test_a_kind_that_appears_later_is_found(kubernetes: KubernetesClient, here: 
     with pytest.raises(NotReadyError, match="does not serve"):
         kubernetes.apply(one, "windlass")
     kubernetes.apply(crd, "windlass")
+    wait_for(
+        "the kind",
+        lambda: kubernetes.apply(one, "windlass"),
+        timeout=timedelta(seconds=20),
+        pace=Pace(first=timedelta(seconds=0.1)),
+        stop=Event(),
+    )
 
     assert kubernetes.serves(f"{group}/v1", kind)
-    assert kubernetes.apply(one, "windlass")["kind"] == kind
+    assert kubernetes.get(f"{group}/v1", kind, here, "one") is not None
 
 
 def test_effects_are_known_as_the_operations_own(
@@ -173,12 +188,11 @@ def test_effects_are_known_as_the_operations_own(
     assert any(f"{here}/c" in line and '"epoch":3' in line for line in oplog)
 
 
-def test_a_stranger_is_refused(lab: LabKubernetes, tmp_path: Path):
-    text = lab.kubeconfig.read_text()
+def test_a_stranger_is_refused(kubeconfig: Path, tmp_path: Path):
+    document = yaml.safe_load(kubeconfig.read_text())
     stranger = tmp_path / "kubeconfig"
-    start = text.index('"client-certificate-data"')
-    end = text.index("}", start)
-    stranger.write_text(text[:start] + '"token": "none"' + text[end:])
+    document["users"][0]["user"] = {"token": "none"}
+    stranger.write_text(yaml.safe_dump(document))
 
     with open_client(stranger) as client, pytest.raises(RefusedError, match="401"):
         client.nodes()

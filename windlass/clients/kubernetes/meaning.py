@@ -20,6 +20,8 @@ from windlass.errors import (
 LOST = frozenset({500, 502, 503, 504})
 # A cause of this reason names one field and who owns it.
 OWNED = "FieldManagerConflict"
+# An apply with a field that the schema does not have: a real API server says so with a 500.
+UNTYPED = "failed to create typed patch object"
 LONGEST = 2000
 
 
@@ -29,7 +31,7 @@ def translate(status: int, body: Mapping[str, Any], method: str, path: str) -> W
     causes = causes_of(body)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return NotReadyError(f"Kubernetes is busy at {said}")
-    if status in LOST:
+    if status in LOST and not str(body.get("message")).startswith(UNTYPED):
         return unanswered(method, path, _said(status, body))
     if status == HTTPStatus.CONFLICT and body.get("reason") == "Conflict":
         if not any(cause.get("reason") == OWNED for cause in causes):
