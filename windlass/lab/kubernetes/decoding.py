@@ -46,7 +46,7 @@ def _walk(value: Any, schema: Schema, path: str, struct: str, unknown: list[str]
             else:
                 value[key] = ""
         for key, below in value.items():
-            _walk(below, schema.values, f"{path}.{key}", struct, unknown)
+            _walk(below, schema.values, path, struct, unknown)
     elif schema.kind == "array" and schema.items is not None:
         for index, below in enumerate(value):
             _walk(below, schema.items, f"{path}[{index}]", struct, unknown)

@@ -182,6 +182,8 @@ def _service(doc: Document) -> None:
             port.setdefault("targetPort", port.get("port"))
     if spec["type"] == "ExternalName":
         return
+    if spec.get("clusterIP") == "None" and not spec.get("selector"):
+        _fill(spec, ipFamilies=["IPv4", "IPv6"], ipFamilyPolicy="RequireDualStack")
     _fill(
         spec, ipFamilies=["IPv4"], ipFamilyPolicy="SingleStack", internalTrafficPolicy="Cluster"
     )

@@ -183,9 +183,12 @@ class Endpoints:
             raise status.no_such_resource()
         if not target.subresource and call.verb not in target.resource.verbs:
             raise status.method_not_allowed()
-        if call.verb in ("create", "deletecollection") and not target.subresource and (
-            target.resource.namespaced and target.namespace is None
-        ):
+        if target.subresource:
+            return
+        nowhere = target.resource.namespaced and target.namespace is None
+        if call.verb in ("create", "deletecollection") and (nowhere or target.name):
+            raise status.method_not_allowed()
+        if call.verb in ("update", "patch") and not target.name:
             raise status.method_not_allowed()
 
     async def _body(self, request: web.BaseRequest, call: Call) -> Any:

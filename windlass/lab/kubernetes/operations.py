@@ -120,7 +120,7 @@ class Operations:
         return {"kind": kind, "apiVersion": api_version, **doc}
 
     def _report_unknown(self, call: Call, unknown: list[str], resource: Resource) -> None:
-        said = [f'unknown field "{path}"' for path in sorted(unknown)]
+        said = [f'unknown field "{path}"' for path in unknown]
         if not said:
             return
         if call.validation == "Strict":
@@ -355,17 +355,18 @@ class Operations:
     def delete(self, call: Call, options: Document) -> Outcome:
         target = call.target
         live = self.get(target)
-        about = target.resource.about(target.name)
         wanted = options.get("preconditions") or {}
-        for key, word, has in (
-            ("uid", "UID", live.doc["metadata"]["uid"]),
-            ("resourceVersion", "ResourceVersion", live.doc["metadata"]["resourceVersion"]),
+        kind = target.resource.kind
+        for key, word, perhaps in (
+            ("uid", "UID", "deleted and then recreated"),
+            ("resourceVersion", "ResourceVersion", "modified"),
         ):
+            has = live.doc["metadata"][key]
             if wanted.get(key) and wanted[key] != has:
                 raise conflict(
-                    about,
-                    f"Precondition failed: {word} in precondition: {wanted[key]}, "
-                    f"{word} in object meta: {has}",
+                    Subject("", kind, kind, target.name),
+                    f"the {word} in the precondition ({wanted[key]}) does not match the {word} in record "
+                    f"({has}). The object might have been {perhaps}",
                 )
         return self.remove(call, live, options)
 

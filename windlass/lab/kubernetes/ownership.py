@@ -247,9 +247,8 @@ def _conflict(conflicts: list[tuple[Entry, Trie]]) -> ApiError:
         said = f'"{who.manager}"'
         if who.subresource:
             said += f' with subresource "{who.subresource}"'
-        said += f" using {who.api_version}"
-        if who.operation == "Update" and who.now:
-            said += f" at {who.now}"
+        if who.operation == "Update":
+            said += f" using {who.api_version}" + (f" at {who.now}" if who.now else "")
         for path in fieldsets.paths(fields):
             shown = fieldsets.display(path)
             causes.append(Cause("FieldManagerConflict", f"conflict with {said}", shown))

@@ -235,6 +235,14 @@ def _job_status(doc: Document) -> str:
     return "Running"
 
 
+def _job_duration(doc: Document) -> str:
+    status = doc.get("status") or {}
+    if "startTime" not in status or "completionTime" not in status:
+        return ""
+    took = datetime.fromisoformat(status["completionTime"]) - datetime.fromisoformat(status["startTime"])
+    return duration(took.total_seconds())
+
+
 def _count(key: str) -> Cell:
     return lambda doc: len(doc.get(key) or ())
 
@@ -279,8 +287,8 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
     "Deployment": (
         ("Ready", "string", 0, _ready_of),
-        ("Up-to-date", "integer", 0, _status("updatedReplicas")),
-        ("Available", "integer", 0, _status("availableReplicas")),
+        ("Up-to-date", "string", 0, _status("updatedReplicas")),
+        ("Available", "string", 0, _status("availableReplicas")),
         ("Age", "string", 0, _AGE),
         *_TEMPLATE,
     ),
@@ -309,6 +317,7 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
     "Job": (
         ("Status", "string", 0, _job_status),
         ("Completions", "string", 0, _completions),
+        ("Duration", "string", 0, _job_duration),
         ("Age", "string", 0, _AGE),
         *_TEMPLATE,
     ),
@@ -351,7 +360,7 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         ("Provisioner", "string", 0, _path("provisioner")),
         ("ReclaimPolicy", "string", 0, _path("reclaimPolicy")),
         ("VolumeBindingMode", "string", 0, _path("volumeBindingMode")),
-        ("AllowVolumeExpansion", "boolean", 0, _path("allowVolumeExpansion", default=False)),
+        ("AllowVolumeExpansion", "string", 0, _path("allowVolumeExpansion", default=False)),
         ("Age", "string", 0, _AGE),
     ),
     "PodDisruptionBudget": (
