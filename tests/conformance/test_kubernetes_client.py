@@ -18,7 +18,7 @@ from tests.lab.test_kubernetes_client import (
     test_an_object_is_applied_twice_and_read_back,
     test_an_unknown_field_is_refused,
     test_applications_are_absent_before_argocd_is_there,
-    test_the_api_tells_its_version_and_readiness,
+    test_the_api_tells_its_version,
 )
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
     "test_an_object_is_applied_twice_and_read_back",
     "test_an_unknown_field_is_refused",
     "test_applications_are_absent_before_argocd_is_there",
-    "test_the_api_tells_its_version_and_readiness",
+    "test_the_api_tells_its_version",
 ]
 
 pytestmark = pytest.mark.peer("realplane")

@@ -91,15 +91,6 @@ class KubernetesClient:
         """Return the API server's version, such as `v1.36.1`."""
         return self._get("/version")["gitVersion"]
 
-    def is_ready(self) -> bool:
-        """Say whether the API server calls itself ready.
-
-        Raises:
-            UnreachableError: it gives no answer.
-        """
-        status, _ = self._exchange("GET", "/readyz", limit=self._probe)
-        return status == HTTPStatus.OK
-
     def nodes(self) -> tuple[NodeState, ...]:
         return tuple(map(node_state, self.list_objects("v1", "Node")))
 
@@ -118,11 +109,6 @@ class KubernetesClient:
             return None
         found = self.get(ARGO, "Application", namespace, name)
         return None if found is None else application_state(found)
-
-    def applications(self, namespace: str) -> tuple[ApplicationState, ...]:
-        if not self.serves(ARGO, "Application"):
-            return ()
-        return tuple(map(application_state, self.list_objects(ARGO, "Application", namespace)))
 
     # Objects
 
@@ -296,7 +282,7 @@ class KubernetesClient:
                 answer = self._api.call_api(
                     method, url, headers, body, _request_timeout=limit.total_seconds()
                 )
-                return answer.status, _json(answer.response.read(LARGEST_BODY))
+                return answer.status, _body(answer.response)
         except (NewConnectionError, ConnectTimeoutError) as error:
             raise UnreachableError(f"the Kubernetes API at {self._server}: {error}") from error
         except (
@@ -328,11 +314,16 @@ def _root(api_version: str) -> str:
     return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
 
 
-def _json(content: bytes) -> Any:
+def _body(answer: urllib3.BaseHTTPResponse) -> Any:
+    """Return the JSON of an answer, None where it is none.
+
+    A server that is too busy to say so in JSON still says in a header how long.
+    """
     try:
-        return orjson.loads(content)
+        return orjson.loads(answer.read(LARGEST_BODY))
     except orjson.JSONDecodeError:
-        return None
+        wait = answer.headers.get("Retry-After")
+        return {"details": {"retryAfterSeconds": wait}} if wait else None
 
 
 def _tls(error: BaseException | None, method: str, path: str) -> WindlassError:

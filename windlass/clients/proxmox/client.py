@@ -192,9 +192,6 @@ class ProxmoxClient:
             settings |= {"checksum": sha256, "checksum-algorithm": "sha256"}
         return self._task("POST", "nodes", host, "storage", storage, "download-url", **settings)
 
-    def delete_volume(self, host: str, storage: str, volid: str) -> Upid:
-        return self._task("DELETE", "nodes", host, "storage", storage, "content", volid)
-
     # Virtual machines
 
     def vms(self) -> tuple[VmRef, ...]:
