@@ -5,11 +5,14 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from windlass.cli import main
 from windlass.cli.exits import BAD_INPUT, DONE
+from windlass.clients.git_tree import read_git_tree
 from windlass.clients.tofu import read_tofu_folder
 from windlass.errors import BadInputError
+from windlass.models.document import read_document
 from windlass.models.load import load_site
 from windlass.plans.adopt_site import Adoption, adopt_tofu
 
@@ -183,6 +186,21 @@ customization:
 """
 
 
+def root_set(name: str, folder: str) -> str:
+    return f"""\
+kind: ApplicationSet
+metadata: {{name: root}}
+spec:
+  generators:
+    - git:
+        repoURL: https://git.example.org/owner/repo.git
+        revision: stable
+        directories: [{{path: "{folder}"}}]
+  template:
+    metadata: {{name: '{name}'}}
+"""
+
+
 def folder_of(root: Path, files: dict[str, str]) -> Path:
     folder = root / "tofu"
     for name, text in files.items():
@@ -332,6 +350,85 @@ def test_the_secret_of_a_token_is_not_written_anywhere(today: Path):
     assert 'token_id: "root@pam!tofu"' in adoption.text
     assert 'endpoints: ["https://pve9.example.org:8006"]' in adoption.text
     assert "11111111" not in repr(adoption)
+
+
+def test_the_git_tree_beside_the_folder_gives_the_gitops_section(today: Path, tmp_path: Path):
+    tree = {
+        "k8s/infrastructure/application-set.yaml": root_set(
+            "infra-{{ path.basename }}", "k8s/infrastructure/*"
+        ),
+        "k8s/infrastructure/project.yaml": "",
+        "k8s/infrastructure/network/cilium/kustomization.yaml": "",
+        "k8s/infrastructure/controllers/argocd/kustomization.yaml": "",
+        "k8s/infrastructure/monitoring/kustomization.yaml": "",
+        "k8s/applications/application-set.yaml": root_set(
+            "apps-{{ path.basename }}", "k8s/applications/media"
+        ),
+        "k8s/applications/media/kustomization.yaml": "",
+        "k8s/applications/web/kustomization.yaml": "",
+    }
+    for name, text in tree.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    path = tmp_path / "site.yaml"
+
+    sizes = ["--memory", "controlplane=4096", "--memory", "worker=8192"]
+    code = main(["init", "--from-tofu", str(today), "--output", str(path), *sizes])
+
+    gitops = load_site(path).site.gitops
+    assert code == DONE
+    assert gitops is not None
+    assert (gitops.repo, gitops.revision) == ("https://git.example.org/owner/repo.git", "stable")
+    assert gitops.cni == "k8s/infrastructure/network/cilium"
+    assert gitops.argocd == "k8s/infrastructure/controllers/argocd"
+    assert [(layer.name, layer.apps) for layer in gitops.layers] == [
+        ("core", ("infra-controllers", "infra-network")),
+        ("platform", ("infra-monitoring",)),
+        ("apps", ("apps-media",)),
+    ]
+    assert [layer.apply for layer in gitops.layers] == [
+        ("k8s/infrastructure/project.yaml", "k8s/infrastructure/application-set.yaml"),
+        (),
+        ("k8s/applications/application-set.yaml",),
+    ]
+
+
+@pytest.mark.parametrize("text", ["kind: [", "kind: ConfigMap", "!Find [a]", ""])
+def test_a_root_set_that_cannot_be_read_leaves_the_section_open(
+    today: Path, tmp_path: Path, text: str
+):
+    (tmp_path / "k8s/infra").mkdir(parents=True)
+    (tmp_path / "k8s/infra/application-set.yaml").write_text(text)
+
+    tree = read_git_tree(today)
+
+    assert "# gitops:" in adopt_tofu(read_tofu_folder(today), "attic", tree=tree).text
+
+
+def test_a_root_set_does_not_reach_outside_the_repository(today: Path, tmp_path: Path):
+    (tmp_path / "k8s/infra").mkdir(parents=True)
+    (tmp_path / "k8s/infra/application-set.yaml").write_text(
+        root_set("{{ path.basename }}", "../*")
+    )
+
+    tree = read_git_tree(today)
+
+    assert tree is not None
+    assert not tree.sets
+
+
+@pytest.mark.parametrize("word", ["true", "null", "yes", "1e3", "0x10", "a: b", "#x", "12"])
+def test_a_value_that_yaml_would_misread_is_quoted(today: Path, word: str):
+    (today / "zz.auto.tfvars").write_text(f'cluster_name = "{word}"\n')
+
+    text = adopted(today).text
+
+    assert yaml.safe_load(text)["cluster"]["name"] == word
+    match read_document(text).value:
+        case {"cluster": {"name": name}}:
+            assert name == word
+        case other:
+            pytest.fail(f"no cluster in {other}")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from windlass.cli import exits, printing
+from windlass.clients.git_tree import read_git_tree
 from windlass.clients.tofu import read_tofu_folder
 from windlass.errors import BadInputError
 from windlass.models.load import NAME, SiteFileError, load_site
@@ -41,7 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if not NAME.fullmatch(args.name):
         raise BadInputError(f"--name {args.name}: a name is lower-case letters, digits and dashes")
-    adoption = adopt_tofu(read_tofu_folder(args.from_tofu), args.name, _memory(args.memory))
+    adoption = adopt_tofu(
+        read_tofu_folder(args.from_tofu),
+        args.name,
+        _memory(args.memory),
+        read_git_tree(args.from_tofu),
+    )
     _write(args.output, adoption.text, over=args.force)
     open_problems = _open_problems(args.output)
     if args.json:

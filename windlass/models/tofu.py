@@ -34,6 +34,29 @@ class CommentedFlag:
 
 
 @dataclass(frozen=True)
+class RootSet:
+    """An ApplicationSet at the root of the Git tree: its folder, and the Applications it makes, by folder.
+
+    `starts` are the files that bring it up: its project, where there is one, and itself.
+    """
+
+    folder: str
+    starts: tuple[str, ...]
+    repo: str
+    revision: str
+    apps: dict[str, str]
+
+
+@dataclass(frozen=True)
+class GitTree:
+    """The Git tree beside an OpenTofu folder, as far as a bootstrap needs it. Paths are from the repository's root."""
+
+    sets: tuple[RootSet, ...]
+    argocd: str | None
+    cilium: str | None
+
+
+@dataclass(frozen=True)
 class TofuFolder:
     """What a folder sets and declares.
 

@@ -3,37 +3,20 @@
 A gap has a stand-in only where a wrong one is refused before anything is touched, or costs nothing.
 """
 
-import json
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
-from windlass.models.tofu import TofuFolder
+from windlass.models.tofu import GitTree, TofuFolder
 from windlass.plans.adopt_dangers import dangers
+from windlass.plans.adopt_gitops import adopt_gitops
+from windlass.plans.adopt_page import Gap, Page
 from windlass.plans.adopt_tofu import DEFAULT_DISK_GIB, ROLES, Adopted, TofuNode, adopt, text, texts
-
-Plain = bool | int | str | list[str]
 
 # What each node gets when its folder does not say: enough for Talos, and shared, so that too many cost speed only.
 STAND_IN_CORES = 4
-# Text that every YAML reader takes for text without quotes: names, addresses, networks, paths.
-PLAIN = re.compile(
-    r"(?!(?:true|false|null|yes|no|on|off|y|n)$)(?:[A-Za-z][A-Za-z0-9._/-]*|(?:[0-9]+\.){3}[0-9/]+)",
-    re.IGNORECASE,
-)
 # The extensions that Proxmox guests of the reference layouts have at least: the agent answers for the VM.
 STAND_IN_EXTENSIONS = ["siderolabs/qemu-guest-agent"]
-
-
-@dataclass(frozen=True)
-class Gap:
-    """A value that the folder does not say. Without `stand_in` the site file does not load until it is filled."""
-
-    line: int
-    key: str
-    why: str
-    stand_in: Plain | None
 
 
 @dataclass(frozen=True)
@@ -46,45 +29,26 @@ class Adoption:
     dangers: tuple[str, ...]
 
 
-@dataclass
-class _Page:
-    """The lines of the file so far, and the gaps in them."""
+def adopt_tofu(
+    folder: TofuFolder,
+    name: str,
+    memory: dict[str, int] | None = None,
+    tree: GitTree | None = None,
+) -> Adoption:
+    """The site file of the folder as site `name`, with the Git tree beside it.
 
-    lines: list[str] = field(default_factory=list[str])
-    gaps: list[Gap] = field(default_factory=list[Gap])
-    around: str = ""
-    indent: str = ""
-
-    def put(
-        self, key: str, value: Plain | None, why: str = "", stand_in: Plain | None = None
-    ) -> None:
-        """A value that is known, or else a gap with its reason; with neither, nothing."""
-        if value is not None:
-            self.lines.append(f"{self.indent}{key}: {_yaml(value)}")
-        elif why:
-            said = "" if stand_in is None else f" {_yaml(stand_in)}"
-            self.lines.append(f"{self.indent}{key}:{said}  # UNKNOWN: {why}")
-            place = f"{self.around}.{key}" if self.around else key
-            self.gaps.append(Gap(len(self.lines), place, why, stand_in))
-
-    def section(self, name: str, indent: str = "  ") -> None:
-        self.lines += ["", f"{name}:"]
-        self.around, self.indent = name, indent
-
-
-def adopt_tofu(folder: TofuFolder, name: str, memory: dict[str, int] | None = None) -> Adoption:
-    """The site file of the folder as site `name`; `memory` in MiB by role fills what the folder leaves open.
+    `memory` in MiB by role fills what the folder leaves open.
 
     Raises:
         BadInputError: the folder describes no nodes in a shape that is known here.
     """
     adopted = adopt(folder)
-    page = _Page([f"# Written by `windlass init` from an OpenTofu folder. {_GUIDE}"])
+    page = Page([f"# Written by `windlass init` from an OpenTofu folder. {_GUIDE}"])
     page.put("name", name)
     _cluster(page, adopted)
     _proxmox(page, adopted)
     _nodes(page, adopted, memory or {})
-    page.lines += ["", *_GITOPS]
+    adopt_gitops(page, tree)
     return Adoption(
         text="\n".join(page.lines) + "\n",
         gaps=tuple(page.gaps),
@@ -94,14 +58,9 @@ def adopt_tofu(folder: TofuFolder, name: str, memory: dict[str, int] | None = No
 
 
 _GUIDE = "Look for UNKNOWN; `windlass check` says what still keeps it from loading."
-_GITOPS = (
-    "# What runs in the cluster is not in the OpenTofu folder: site.example.yaml shows a gitops section.",
-    "# gitops:",
-    "#   repo: https://example.org/owner/repo.git",
-)
 
 
-def _cluster(page: _Page, adopted: Adopted) -> None:
+def _cluster(page: Page, adopted: Adopted) -> None:
     network = adopted.network
     gateway = text(network.get("gateway"))
     page.section("cluster")
@@ -133,7 +92,7 @@ def _cluster(page: _Page, adopted: Adopted) -> None:
     page.put("secrets", "file:credentials/secrets.yaml")
 
 
-def _network(page: _Page, adopted: Adopted, gateway: str | None) -> None:
+def _network(page: Page, adopted: Adopted, gateway: str | None) -> None:
     prefix = adopted.network.get("cidr_prefix")
     if gateway is None:
         page.put("network", None, "the network of the nodes, such as 10.0.0.0/24")
@@ -151,7 +110,7 @@ def _around(gateway: str, prefix: int) -> str | None:
         return None
 
 
-def _proxmox(page: _Page, adopted: Adopted) -> None:
+def _proxmox(page: Page, adopted: Adopted) -> None:
     proxmox = adopted.proxmox
     token = text(proxmox.get("api_token"))
     host = _default_host(adopted)
@@ -196,7 +155,7 @@ def _default_host(adopted: Adopted) -> str | None:
     )
 
 
-def _nodes(page: _Page, adopted: Adopted, memory: dict[str, int]) -> None:
+def _nodes(page: Page, adopted: Adopted, memory: dict[str, int]) -> None:
     page.section("nodes", "    ")
     inside = [node for node in adopted.nodes if not node.external]
     for number, node in enumerate(inside):
@@ -206,7 +165,7 @@ def _nodes(page: _Page, adopted: Adopted, memory: dict[str, int]) -> None:
         page.lines[first] = page.lines[first].replace("    ", "  - ", 1)
 
 
-def _node(page: _Page, node: TofuNode, adopted: Adopted, memory: dict[str, int]) -> None:
+def _node(page: Page, node: TofuNode, adopted: Adopted, memory: dict[str, int]) -> None:
     page.put("name", node.name)
     page.put("role", node.role if node.role in ROLES else None, "controlplane or worker")
     page.put(
@@ -226,7 +185,7 @@ def _node(page: _Page, node: TofuNode, adopted: Adopted, memory: dict[str, int])
         _gpu(page, node)
 
 
-def _gpu(page: _Page, node: TofuNode) -> None:
+def _gpu(page: Page, node: TofuNode) -> None:
     """GPUs pass through by mappings that the folder names after the node."""
     count = len(texts(node.written.get("gpu_devices")))
     page.put("gpus", [f"gpu-{node.name}-{i}" for i in range(count)])
@@ -271,15 +230,3 @@ def _left_behind(adopted: Adopted) -> Iterator[str]:
     }.items():
         if adopted.folder.value(name):
             yield f"{name}: {why}"
-
-
-def _yaml(value: Plain) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(map(_yaml, value))}]"
-    if isinstance(value, bool | int):
-        return json.dumps(value)
-    return (
-        value
-        if value.replace("-", "").replace(".", "").isalnum() and value[0].isalpha()
-        else json.dumps(value)
-    )
