@@ -501,4 +501,8 @@ def test_the_real_homelab_asks_for_89088_mib_with_its_own_sizes(tmp_path: Path):
     code = main(["init", "--from-tofu", str(REAL), "--output", str(path), *sizes])
 
     assert code == DONE
-    assert sum(node.memory for node in load_site(path).site.nodes) == 89_088
+    site = load_site(path).site
+    assert sum(node.memory for node in site.nodes) == 89_088
+    assert site.gitops is not None
+    assert site.gitops.argocd == "k8s/infrastructure/controllers/argocd"
+    assert [len(layer.apps) for layer in site.gitops.layers] == [4, 4, 8]
