@@ -196,7 +196,7 @@ def test_reboot_waits_until_the_machine_is_back(talosctl: Talosctl, lab: Running
 
 
 def boot_id(lab: Running, vm: Hardware) -> str:
-    machines = lab.look(lambda: lab.talos.guests.state())["machines"]
+    machines = lab.look(lab.talos.guests.state)["machines"]
     return next(machine["boot_id"] for machine in machines if machine["vmid"] == vm.vmid)
 
 
@@ -266,3 +266,45 @@ def until(condition: Callable[[], bool]) -> None:
         if condition():
             return
     pytest.fail("it never came true")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Three control planes and a worker with Kubernetes on them; flannel, so that nodes get ready by themselves."""
+    folder = tmp_path_factory.mktemp("kubernetes")
+    with running(
+        folder, loopback="127.24.0.0/16", kubernetes=True, cni="flannel", vip="10.5.0.10"
+    ) as lab:
+        lab.run(lab.talos.up(*ALL))
+        yield lab
+
+
+def test_health_finds_nothing_wrong(program: Path, whole: Running, tmp_path: Path):
+    nodes = [address(whole, vm) for vm, _ in ALL]
+    (tmp_path / "talosconfig").write_text(
+        whole.look(lambda: whole.talos.cluster.talosconfig(nodes[:1], nodes[:1]))
+    )
+    talosctl = caller(program, tmp_path, "--talosconfig", str(tmp_path / "talosconfig"))
+
+    said = talosctl(
+        "health", "--server=false", "--wait-timeout", "50s", "--control-plane-nodes", ",".join(nodes[:3]),
+        "--worker-nodes", nodes[3], "--k8s-endpoint", nodes[0],
+    ).stderr  # fmt: skip
+
+    assert "waiting for coredns to report ready: OK" in said
+    assert "waiting for all k8s nodes to report schedulable: OK" in said
+    assert "SKIP" not in said
+
+
+def test_reboot_of_the_leading_control_plane_ends_with_a_healthy_machine(
+    program: Path, whole: Running, tmp_path: Path
+):
+    nodes = [address(whole, vm) for vm, _ in ALL]
+    (tmp_path / "talosconfig").write_text(
+        whole.look(lambda: whole.talos.cluster.talosconfig(nodes[1:2], nodes[:1]))
+    )
+    talosctl = caller(program, tmp_path, "--talosconfig", str(tmp_path / "talosconfig"))
+
+    said = talosctl("reboot", "--wait", "--timeout", "50s", "--drain=false").stderr
+
+    assert "post check passed" in said

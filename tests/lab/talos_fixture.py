@@ -1,11 +1,11 @@
-"""Simulated Talos machines for tests: a lab with nothing but Talos in it, machine configs, credentials, a plain client."""
+"""Simulated Talos machines for tests: a lab with nothing but Talos in it, configs, credentials, a plain client."""
 
 import asyncio
 import base64
 import secrets
 import ssl
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -163,7 +163,8 @@ class Cluster:
 def hardware(number: int, name: str, **changes: Any) -> Hardware:
     """A VM with one disk, one network card and a Talos ISO in its drive. `number` is its last octet."""
     facts: dict[str, Any] = {
-        "vmid": 100 + number, "name": name, "host": "pve1", "uuid": f"00000000-0000-4000-8000-{number:012x}", "cores": 4,
+        "vmid": 100 + number, "name": name, "host": "pve1", "cores": 4,
+        "uuid": f"00000000-0000-4000-8000-{number:012x}",
         "memory": 4096, "nics": (Nic(f"bc:24:11:00:00:{number:02x}", "vmbr0", None),),
         "disks": (Disk("/dev/sda", 20 << 30, f"local-lvm:vm-{100 + number}-disk-0"),),
         "cdrom": Medium(VERSION, VANILLA, "nocloud"), "boot_order": (f"local-lvm:vm-{100 + number}-disk-0", "ide2"),
@@ -198,7 +199,9 @@ class TalosLab:
         return str(self.world.network.of(vm.address.ip))
 
     @asynccontextmanager
-    async def channel(self, vm: Hardware, client: Identity | None = None) -> AsyncIterator[Channel]:
+    async def channel(
+        self, vm: Hardware, client: Identity | None = None
+    ) -> AsyncGenerator[Channel]:
         """A connection to one machine: with a client certificate, or as anybody."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.set_alpn_protocols(["h2"])
@@ -275,8 +278,8 @@ async def talos_lab(
     *,
     kubernetes: bool = False,
     **cluster: Any,
-) -> AsyncIterator[TalosLab]:
-    """A lab with simulated Talos machines only, and Kubernetes on them if wanted; nothing runs until a VM is switched on."""
+) -> AsyncGenerator[TalosLab]:
+    """A lab with simulated Talos machines only, with Kubernetes if wanted; nothing runs until a VM is switched on."""
     world = World.open(folder, speed=speed, site=SITE, loopback=IPv4Network(loopback))
     guests, hypervisor = TalosGuests(world, kubernetes=kubernetes), Unplugged()
     guests.hypervisor = hypervisor
@@ -309,7 +312,7 @@ class Running:
 
 
 @contextmanager
-def running(folder: Path, **options: Any) -> Iterator[Running]:
+def running(folder: Path, **options: Any) -> Generator[Running]:
     """`talos_lab` with these options, running beside the caller."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="talos lab", daemon=True)

@@ -7,7 +7,7 @@ ends there with UNAVAILABLE.
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +19,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.protocol import H2Protocol
 from grpclib.server import Server, Stream
+from multidict import MultiDict
 
 from windlass.lab.oplog import Actor
 from windlass.lab.talos.pki import is_client_only
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PORT = 50000
+UNKNOWN_AUTHORITY = (
+    "tls: failed to verify certificate: x509: certificate signed by unknown authority"
+)
 T = TypeVar("T")
 GRPC = Stream[Any, Any]
 _CODES = {
@@ -86,7 +90,7 @@ class _Server(Server):
             transport.abort()
 
 
-# grpclib keeps its transports private, and drops those that are lost; these three functions are all that reaches for them.
+# grpclib keeps its transports private and drops lost ones; only these three functions reach for them.
 def _open_transport(protocol: H2Protocol) -> asyncio.Transport | None:
     transport = getattr(getattr(protocol, "connection", None), "_transport", None)
     return None if transport is None or transport.is_closing() else transport
@@ -155,26 +159,21 @@ class Api:
         if faults.fires("talos-hang", node=node, method=method.name):
             await asyncio.Event().wait()
         lost = faults.fires("talos-reset-connection", node=node, method=method.name)
-        if lost is not None and lost.args.get("when", "before") == "before":
-            _transport(stream).abort()
-            return
         try:
-            caller = self._caller(stream)
-            await self._dispatch(method, stream, caller)
+            if lost is not None and lost.args.get("when", "before") == "before":
+                raise ConnectionLostError  # noqa: TRY301 - one way out for all that breaks
+            await self._dispatch(method, stream, self._caller(stream), is_lost=lost is not None)
         except ConnectionLostError:
-            lost = lost or faults.active()[0]
-        if lost is not None:
             _transport(stream).abort()
 
     def _caller(self, stream: GRPC) -> Caller:
-        metadata = stream.metadata or {}
+        metadata = stream.metadata if stream.metadata is not None else MultiDict[str | bytes]()
         agent = str(metadata.get("windlass-agent") or stream.user_agent or "unknown")
         actor = Actor.of_user_agent(agent)
         if self.is_maintenance:
             return Caller(frozenset({"os:reader"}), actor)
         peer = _transport(stream).get_extra_info("ssl_object")
         if not is_client_only(peer.getpeercert(True)):
-            _transport(stream).abort()
             raise ConnectionLostError
         subject: Any = (stream.peer.cert() or {}).get("subject", ())
         roles = frozenset(
@@ -182,13 +181,15 @@ class Api:
         )
         return Caller(roles, actor)
 
-    async def _dispatch(self, method: Method, stream: GRPC, caller: Caller) -> None:
+    async def _dispatch(
+        self, method: Method, stream: GRPC, caller: Caller, *, is_lost: bool
+    ) -> None:
         nodes, is_single = self._targets(method, stream)
         first = await stream.recv_message()
         if first is None:
             raise GRPCError(Status.INTERNAL, "no request")
-        uploads = aiter(stream) if method.cardinality.client_streaming else None
-        call = Call(self._machine, first, caller, uploads)
+        uploads = aiter(stream) if method.uploads else None
+        call = Call(self._machine, first, caller, uploads, is_lost)
         if not nodes:
             await _one(method, call, stream, self.closed)
         elif is_single:
@@ -235,22 +236,21 @@ class Api:
             text = f'{dialing}Error while dialing: dial tcp {node}:{PORT}: connect: connection refused"'
             raise GRPCError(Status.UNAVAILABLE, text)
         if target not in self._machine.fleet.peers(self._machine) or target.api.is_maintenance:
-            text = (
-                f"{dialing}authentication handshake failed: tls: failed to verify certificate: x509: certificate signed by"
-                ' unknown authority"'
-            )
+            text = f'{dialing}authentication handshake failed: {UNKNOWN_AUTHORITY}"'
             raise GRPCError(Status.UNAVAILABLE, text)
         return target
 
     async def _many(self, method: Method, call: Call[Any], stream: GRPC, nodes: list[str]) -> None:
-        if method.cardinality.client_streaming and len(nodes) > 1:
+        if method.uploads and len(nodes) > 1:
             raise GRPCError(
                 Status.INVALID_ARGUMENT, "one-2-many proxying is not supported for client streams"
             )
-        if method.cardinality.server_streaming:
+        if method.streams:
             await _merge([self._stream_of(method, call, node) for node in nodes], stream)
             return
         elements = await asyncio.gather(*(self._element_of(method, call, node) for node in nodes))
+        if call.is_lost:
+            raise ConnectionLostError
         reply: Any = method.reply()
         reply.messages.extend(elements)
         await stream.send_message(reply)
@@ -260,13 +260,13 @@ class Api:
             target = await self._dial(node)
             element: Any = await _unary(method, replace(call, machine=target), target.api.closed)
         except GRPCError as error:
-            element = _element_type(method)(metadata=_failure(error))
+            element = cast(Any, method.element)(metadata=_failure(error))
         element.metadata.hostname = node
         return element
 
     async def _stream_of(
         self, method: Method, call: Call[Any], node: str
-    ) -> AsyncIterator[Message]:
+    ) -> AsyncGenerator[Message, None]:
         try:
             target = await self._dial(node)
             messages = _streaming(method, replace(call, machine=target), target.api.closed)
@@ -281,10 +281,6 @@ class Api:
             yield failed
 
 
-def _element_type(method: Method) -> type[Any]:
-    return method.reply.DESCRIPTOR.fields_by_name["messages"].message_type._concrete_class  # noqa: SLF001
-
-
 def _failure(error: GRPCError) -> common_pb2.Metadata:
     text = f"rpc error: code = {_CODES[error.status]} desc = {error.message or ''}"
     status = common_pb2.Status(code=error.status.value, message=error.message or "")
@@ -292,14 +288,16 @@ def _failure(error: GRPCError) -> common_pb2.Metadata:
 
 
 async def _one(method: Method, call: Call[Any], stream: GRPC, closed: asyncio.Event) -> None:
-    if method.cardinality.server_streaming:
+    if method.streams:
         async with aclosing(_streaming(method, call, closed)) as messages:
             async for message in messages:
                 await stream.send_message(message)
         return
     element = await _unary(method, call, closed)
+    if call.is_lost:
+        raise ConnectionLostError
     reply: Any = element
-    if method.is_wrapped:
+    if method.element is not None:
         reply = method.reply()
         reply.messages.append(element)
     await stream.send_message(reply)
@@ -312,9 +310,9 @@ async def _unary(method: Method, call: Call[Any], closed: asyncio.Event) -> Mess
 
 async def _streaming(
     method: Method, call: Call[Any], closed: asyncio.Event
-) -> AsyncIterator[Message]:
-    messages = cast(AsyncIterator[Message], _allowed(method, call))
-    async with aclosing(cast(Any, messages)):
+) -> AsyncGenerator[Message, None]:
+    messages = cast(AsyncGenerator[Message, None], _allowed(method, call))
+    async with aclosing(messages):
         while True:
             try:
                 message = await _until(closed, anext(messages))
@@ -360,11 +358,11 @@ async def _until(closed: asyncio.Event, work: Awaitable[T]) -> T:
     raise GRPCError(Status.UNAVAILABLE, "error reading from server: EOF")
 
 
-async def _merge(streams: list[AsyncIterator[Message]], out: GRPC) -> None:
+async def _merge(streams: list[AsyncGenerator[Message, None]], out: GRPC) -> None:
     queue: asyncio.Queue[Message | None] = asyncio.Queue(maxsize=16)
 
-    async def pump(messages: AsyncIterator[Message]) -> None:
-        async with aclosing(cast(Any, messages)):
+    async def pump(messages: AsyncGenerator[Message, None]) -> None:
+        async with aclosing(messages):
             async for message in messages:
                 await queue.put(message)
         await queue.put(None)

@@ -10,36 +10,19 @@ from windlass.lab.talos.configuration import ConfigError, MachineConfig
 from windlass.lab.talos.decoding import decode
 from windlass.lab.talos.machine import Action, Machine
 from windlass.lab.talos.rpc import Call
+from windlass.lab.talos.trees import Tree, table
 from windlass.lab.talos.validation import Setting, check
 from windlass.protos.talosapi import machine_pb2 as pb
 
 Mode = pb.ApplyConfigurationRequest
 # Parts of the machine section that a running machine takes at once.
-IMMEDIATE = frozenset(
-    [
-        "ca",
-        "acceptedCAs",
-        "time",
-        "certSANs",
-        "install",
-        "network",
-        "sysfs",
-        "sysctls",
-        "logging",
-        "controlPlane",
-        "kubelet",
-        "kernel",
-        "registries",
-        "pods",
-        "seccompProfiles",
-        "nodeAnnotations",
-        "nodeLabels",
-        "nodeTaints",
-    ]
-)
-IMMEDIATE_FEATURES = frozenset(
-    ["kubernetesTalosAPIAccess", "kubePrism", "hostDNS", "imageCache", "nodeAddressSortAlgorithm"]
-)
+IMMEDIATE = frozenset({
+    "ca", "acceptedCAs", "time", "certSANs", "install", "network", "sysfs", "sysctls", "logging", "controlPlane",
+    "kubelet", "kernel", "registries", "pods", "seccompProfiles", "nodeAnnotations", "nodeLabels", "nodeTaints",
+})  # fmt: skip
+IMMEDIATE_FEATURES = frozenset({
+    "kubernetesTalosAPIAccess", "kubePrism", "hostDNS", "imageCache", "nodeAddressSortAlgorithm",
+})  # fmt: skip
 WITH_REBOOT = "Applied configuration with a reboot"
 WITHOUT_REBOOT = "Applied configuration without a reboot"
 STAGED = "Staged configuration to be applied after the next reboot"
@@ -52,8 +35,8 @@ def apply(call: Call[pb.ApplyConfigurationRequest]) -> pb.ApplyConfiguration:
     if machine.is_applied:
         raise GRPCError(
             Status.FAILED_PRECONDITION,
-            "configuration was already applied and node is rebooting, cannot apply more configuration changes until next"
-            " reboot",
+            "configuration was already applied and node is rebooting, cannot apply more configuration changes until"
+            " next reboot",
         )
     rejected = machine.fleet.world.faults.fires("talos-apply-rejected", node=machine.label)
     if rejected is not None:
@@ -154,15 +137,13 @@ def _mode(wanted: int, needs_reboot: bool, diff: str) -> tuple[Any, str]:
 
 
 def _needs_reboot(old: MachineConfig, new: MachineConfig) -> bool:
-    before, after = dict(old.machine), dict(new.machine)
-    features = before.pop("features", None) or {}, after.pop("features", None) or {}
-    changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
-    changed_features = {
-        key
-        for key in features[0].keys() | features[1].keys()
-        if features[0].get(key) != features[1].get(key)
-    }
-    return bool(changed - IMMEDIATE or changed_features - IMMEDIATE_FEATURES)
+    parts = _changed(old.machine, new.machine) - IMMEDIATE - {"features"}
+    features = _changed(table(old.machine, "features"), table(new.machine, "features"))
+    return bool(parts or features - IMMEDIATE_FEATURES)
+
+
+def _changed(old: Tree, new: Tree) -> set[str]:
+    return {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
 
 
 def _diff(old: MachineConfig, new: MachineConfig) -> str:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Coroutine
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from windlass.lab.controllers.access import Access, Client, Informer
@@ -144,18 +144,18 @@ class Cluster:
     # The shared address and the control loops: on one machine at a time
 
     async def _lead(self, machine: Machine) -> None:
-        self._holder = machine.hardware.vmid
         config = machine.config
-        vip = config.vip() if config is not None else None
-        if config is not None:
-            self._world.names[config.endpoint_host] = (
-                self._world.network.of(vip) if vip else machine.loopback
-            )
-        if vip is not None and self._api is not None:
-            address = self._world.network.of(vip)
+        if config is None or self._api is None:
+            return
+        self._holder = machine.hardware.vmid
+        vip = config.vip()
+        address = self._world.network.of(vip) if vip is not None else machine.loopback
+        self._world.names[config.endpoint_host] = address
+        if vip is not None:
             self._shared = await self._api.listen(address, PORT, _server_context(machine))
         access = self.access(machine, "system:kube-controller-manager", "system:masters")
-        self._loops = asyncio.create_task(self._run_loops(access), name="control loops")
+        loops = self._run_loops(access, config.pod_network)
+        self._loops = asyncio.create_task(loops, name="control loops")
         self._loops.add_done_callback(_report)
 
     async def _move_leader(self) -> None:
@@ -176,13 +176,13 @@ class Cluster:
         if self._holder is None:
             await self._lead(machine)
 
-    async def _run_loops(self, access: Access) -> None:
+    async def _run_loops(self, access: Access, pods: IPv4Network) -> None:
         async with Client(access) as client, asyncio.TaskGroup() as group:
             self._nodes, self._pods = Informer(client, NODES), Informer(client, PODS)
             for informer in (self._nodes, self._pods):
                 informer.subscribe(self._told)
                 group.create_task(informer.run())
-            group.create_task(ControlLoops(access, self._world.clock).run())
+            group.create_task(ControlLoops(access, self._world.clock, pod_network=pods).run())
 
     def _told(self, _before: object, _after: object) -> None:
         for machine in self._fleet.machines.values():
@@ -212,7 +212,7 @@ class Cluster:
 
     def access(self, machine: Machine, name: str, group: str) -> Access:
         """A client certificate of the cluster's authority, and all ways to an API server."""
-        planes = [m for m in (machine, *self._fleet.peers(machine)) if m.is_control_plane]
+        planes = [m for m in (machine, *self._fleet.kin(machine)) if m.is_control_plane]
         config = next((plane.config for plane in planes if plane.config is not None), None)
         if config is None:
             raise RuntimeError(f"{machine.label} has no control plane to sign for {name}")

@@ -117,6 +117,10 @@ class MachineConfig:
         return str(self._services.network_address + 10)
 
     @property
+    def pod_network(self) -> IPv4Network:
+        return IPv4Network(next(iter(rows(self.cluster, "network", "podSubnets")), "10.244.0.0/16"))
+
+    @property
     def _services(self) -> IPv4Network:
         return IPv4Network(
             next(iter(rows(self.cluster, "network", "serviceSubnets")), "10.96.0.0/12")

@@ -40,9 +40,9 @@ def _documents(data: bytes) -> Iterator[tuple[Tree, int]]:
         raise ConfigError(f"error decoding document: yaml: {error}") from error
     try:
         while loader.check_node():
-            node = loader.get_node()
+            node: Any = loader.get_node()
             line = node.start_mark.line + 1
-            document: Any = loader.construct_document(node)
+            document: Any = cast(Any, loader).construct_document(node)
             if not isinstance(document, dict):
                 raise ConfigError(f"expected a YAML document at line {line}")
             yield cast(Tree, document), line

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
@@ -39,7 +39,9 @@ class Events:
         for listener in self._listeners:
             listener.put_nowait(event)
 
-    async def listen(self, tail: int, actor: str = "", after: str = "") -> AsyncIterator[Event]:
+    async def listen(
+        self, tail: int, actor: str = "", after: str = ""
+    ) -> AsyncGenerator[Event, None]:
         """An empty event says that the watch stands; then the last `tail` (-1: all), then what comes."""
         queue: asyncio.Queue[Event] = asyncio.Queue()
         self._listeners.add(queue)

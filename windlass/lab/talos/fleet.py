@@ -59,6 +59,14 @@ class Fleet:
         """Other machines of the same Talos cluster that have booted with their config."""
         return [
             other
+            for other in self.kin(machine)
+            if other.boot is not None and other.boot.is_configured
+        ]
+
+    def kin(self, machine: "Machine") -> list["Machine"]:
+        """Other machines that have, or are being given, a config of the same Talos cluster."""
+        return [
+            other
             for other in self.machines.values()
             if other is not machine
             and other.config is not None

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from windlass.lab.machine import Hardware, Hypervisor, Medium
-from windlass.lab.talos import calls  # noqa: F401 - registers the answers
+from windlass.lab.talos.calls import answered
 from windlass.lab.talos.cluster import Cluster
 from windlass.lab.talos.disks import Content, Disks
 from windlass.lab.talos.etcd import Etcd
@@ -105,6 +105,10 @@ class TalosGuests:
         return _interfaces(machine)
 
     # Ground truth
+
+    def methods(self) -> list[str]:
+        """What a machine's API answers."""
+        return answered()
 
     def state(self) -> dict[str, Any]:
         """What is really so, for the observer: every machine and every etcd cluster."""

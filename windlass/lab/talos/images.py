@@ -3,6 +3,7 @@
 import re
 
 from windlass.lab.machine import Medium
+from windlass.lab.talos.trees import rows
 from windlass.lab.world import World
 
 VANILLA = "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba"
@@ -35,7 +36,8 @@ def installer(world: World, image: str) -> Medium:
         or not _is_known(world, named["schematic"])
     ):
         raise UnknownImageError(
-            f'error pulling image: failed to pull image "{image}": failed to resolve reference "{image}": {image}: not found'
+            f'error pulling image: failed to pull image "{image}": failed to resolve reference "{image}":'
+            f" {image}: not found"
         )
     return Medium(named["version"], named["schematic"], named["platform"] or "metal")
 
@@ -48,5 +50,6 @@ def _is_known(world: World, schematic: str) -> bool:
 def extensions(world: World, schematic: str) -> tuple[str, ...]:
     """Official extensions of a schematic, such as siderolabs/qemu-guest-agent."""
     document = world.store.section("schematics").get(schematic, {})
-    customization = document.get("customization") or {}
-    return tuple((customization.get("systemExtensions") or {}).get("officialExtensions") or ())
+    return tuple(
+        map(str, rows(document, "customization", "systemExtensions", "officialExtensions"))
+    )

@@ -54,8 +54,8 @@ _TASKS = {
 }  # fmt: skip
 
 
-class InstallFailedError(Exception):
-    """The installer gave up; the message is what the console says."""
+class SequenceFailedError(Exception):
+    """The sequence cannot go on; the message is what the console says."""
 
 
 async def live(machine: Machine) -> None:
@@ -196,35 +196,35 @@ def _maintenance_context(machine: Machine, identity: Identity) -> ssl.SSLContext
 
 async def _carry_out(machine: Machine, action: Action) -> bool | None:
     """Do what was asked. Returns whether the firmware starts next (or a kernel directly); None: switched off."""
-    clock, name = machine.fleet.world.clock, action.sequence or action.kind
+    name = action.kind
     machine.events.publish(
         pb.SequenceEvent(sequence=name, action=pb.SequenceEvent.Action.START), action.id
     )
     machine.set_stage(_STAGE[action.kind])
-    if action.kind == "install":
-        try:
-            await _install(machine, action)
-        except InstallFailedError as error:
-            return await _fail(machine, name, str(error))
-    if action.kind == "reset" and action.is_graceful:
-        try:
-            await _leave_etcd(machine, action)
-        except EtcdError as error:
-            return await _fail(machine, name, f"failed to leave cluster: {error}")
+    try:
+        await _prepare(machine, action)
+    except SequenceFailedError as error:
+        return await _fail(machine, name, str(error))
     for phase in _PHASES[action.kind]:
         _say_phase(machine, phase, action.id)
         if phase == "stopServices":
             machine.services.stop_all()
-            await clock.sleep(machine.latency.stop_services)
+            await machine.fleet.world.clock.sleep(machine.latency.stop_services)
     await go_dark(machine)
     if action.kind == "reset":
         _wipe(machine, action)
     if action.kind != "install":
         after = "boot" if action.boots_again else "off"
         machine.record(action.kind, action.actor, before=machine.boot_id, after=after)
-    if not action.boots_again:
-        return None
-    return action.is_powercycle
+    return action.is_powercycle if action.boots_again else None
+
+
+async def _prepare(machine: Machine, action: Action) -> None:
+    """What can go wrong before anything stops."""
+    if action.kind == "install":
+        await _install(machine, action)
+    elif action.kind == "reset" and action.is_graceful:
+        await _leave_etcd(machine, action)
 
 
 def _say_phase(machine: Machine, phase: str, actor: str) -> None:
@@ -266,7 +266,7 @@ async def _install(machine: Machine, action: Action) -> None:
         medium = images.installer(machine.fleet.world, config.installer)
     except images.UnknownImageError as error:
         text = f"error running phase 2 in install sequence: task 1/1: failed, {error}"
-        raise InstallFailedError(text) from error
+        raise SequenceFailedError(text) from error
     machine.log(f"running Talos installer {medium.version}")
     await clock.sleep(machine.latency.install)
     machine.fleet.disks.write(
@@ -289,7 +289,7 @@ def _install_disk(machine: Machine, device: str) -> Disk:
         else next(iter(disks), None)
     )
     if found is None:
-        raise InstallFailedError(
+        raise SequenceFailedError(
             f"error running phase 2 in install sequence: task 1/1: failed, no disk {device!r}"
         )
     return found
@@ -300,7 +300,10 @@ async def _leave_etcd(machine: Machine, action: Action) -> None:
     if data is None or not machine.is_control_plane:
         return
     await machine.fleet.world.clock.sleep(machine.latency.leave)
-    machine.fleet.etcd.remove(data.cluster, data.member)
+    try:
+        machine.fleet.etcd.remove(data.cluster, data.member)
+    except EtcdError as error:
+        raise SequenceFailedError(f"failed to leave cluster: {error}") from error
     machine.write(etcd=None)
     machine.record("etcd_leave", action.actor, before=f"{data.member:016x}")
 

@@ -57,7 +57,6 @@ class Action:
     is_graceful: bool = False
     boots_again: bool = True
     is_powercycle: bool = False
-    sequence: str = ""
 
 
 @dataclass(eq=False)
@@ -68,6 +67,8 @@ class Boot:
     time: float
     medium: Medium
     is_from_disk: bool
+    # Its config is what it runs, not what it was just given.
+    is_configured: bool = False
     kernel_log: deque[str] = field(default_factory=lambda: deque[str](maxlen=KERNEL_LOG))
 
 
@@ -222,8 +223,9 @@ class Machine:
         if self.stage in STAGES and status != self._told:
             self._told = status
             conditions = [pb.UnmetCondition(name=name, reason=reason) for name, reason in unmet]
+            stage = pb.MachineStatusEvent.Stage.Name(self.stage_number)
             state = pb.MachineStatus(ready=not unmet, unmet_conditions=conditions)
-            self.events.publish(pb.MachineStatusEvent(stage=STAGES[self.stage], status=state))
+            self.events.publish(pb.MachineStatusEvent(stage=stage, status=state))
         for watcher in list(self._watchers):
             watcher()
 

@@ -55,7 +55,8 @@ def describe(machine: "Machine") -> dict[tuple[str, str], Described]:
     return {resource.key: resource for part in PARTS for resource in part(machine)}
 
 
-def _definitions(_machine: "Machine") -> Iterator[Described]:
+def _definitions(machine: "Machine") -> Iterator[Described]:
+    del machine  # every machine has the same
     for kind in KINDS:
         yield Described(DEFINITIONS, kind.type.lower(), kind.yaml(), kind.proto())
 
@@ -165,7 +166,7 @@ def _hardware(machine: "Machine") -> Iterator[Described]:
             "LinkStatuses.net.talos.dev",
             f"ens{18 + number}",
             {
-                "index": number + 2, "type": "ether", "linkIndex": 0, "flags": "UP,BROADCAST,RUNNING,MULTICAST,LOWER_UP",
+                "index": number + 2, "type": "ether", "flags": "UP,BROADCAST,RUNNING,MULTICAST,LOWER_UP",
                 "hardwareAddr": nic.mac, "permanentAddr": nic.mac, "broadcastAddr": "ff:ff:ff:ff:ff:ff", "mtu": 1500,
                 "operationalState": "up", "kind": "", "driver": "virtio_net", "linkState": True,
             },

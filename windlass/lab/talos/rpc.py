@@ -69,6 +69,8 @@ class Call(Generic[Req]):
     request: Req
     caller: Caller
     uploads: AsyncIterator[Req] | None = None
+    # The connection breaks instead of carrying the answer.
+    is_lost: bool = False
 
 
 Handler = Callable[[Call[Any]], Awaitable[Message] | AsyncIterator[Message]]
@@ -80,7 +82,8 @@ class Method:
 
     service: str
     name: str
-    cardinality: Cardinality
+    uploads: bool
+    streams: bool
     request: type[Message]
     reply: type[Message]
     roles: frozenset[str] = ADMIN
@@ -94,21 +97,25 @@ class Method:
         return f"/{self.service}/{self.name}"
 
     @property
-    def is_wrapped(self) -> bool:
-        """The answer is a message with one field `messages`."""
-        return (
-            not self.cardinality.server_streaming
-            and "messages" in self.reply.DESCRIPTOR.fields_by_name
-        )
+    def cardinality(self) -> Cardinality:
+        return Cardinality((self.uploads, self.streams))
+
+    @property
+    def element(self) -> type[Message] | None:
+        """What the field `messages` of the answer repeats; None for an answer that has none."""
+        fields: Any = self.reply.DESCRIPTOR.fields_by_name
+        if self.streams or "messages" not in fields:
+            return None
+        return GetMessageClass(fields["messages"].message_type)
 
 
 def _method(service: ServiceDescriptor, method: MethodDescriptor) -> Method:
-    cardinality = Cardinality((method.client_streaming, method.server_streaming))
     since = (1, 13) if service.name in {"ImageService", "LifecycleService"} else (1, 0)
     return Method(
         service.full_name,
         method.name,
-        cardinality,
+        method.client_streaming,
+        method.server_streaming,
         GetMessageClass(method.input_type),
         GetMessageClass(method.output_type),
         since=since,

@@ -134,7 +134,7 @@ class Services:
         self._events.publish(
             pb.ServiceStateEvent(
                 service=service.name,
-                action=pb.ServiceStateEvent.Action.Value(state.upper()),
+                action=state.upper(),
                 message=message,
                 health=service.health(),
             )

@@ -18,6 +18,8 @@ FLAP_CHECK_S = 5
 
 async def run_configured(machine: Machine) -> None:
     """Ends only by being cancelled."""
+    if machine.boot is not None:
+        machine.boot.is_configured = True
     machine.events.publish(pb.SequenceEvent(sequence="boot", action=pb.SequenceEvent.Action.START))
     for name in ("machined", "auditd", "containerd", "dashboard", "syslogd", "udevd"):
         machine.services.start(name, f"Started {name}")

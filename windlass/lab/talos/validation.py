@@ -93,12 +93,18 @@ def _install(config: MachineConfig, setting: Setting) -> list[str]:
     return []
 
 
-def _authorities(config: MachineConfig, _setting: Setting) -> list[str]:
-    if config.is_control_plane:
-        if not text(config.machine, "ca", "crt"):
-            return ["issuing CA is required (.machine.ca)"]
-        if not text(config.machine, "ca", "key"):
-            return ["issuing CA key is required for controlplane nodes (.machine.ca.key)"]
+def _plane_authority(config: MachineConfig, _setting: Setting) -> list[str]:
+    if not config.is_control_plane:
+        return []
+    if not text(config.machine, "ca", "crt"):
+        return ["issuing CA is required (.machine.ca)"]
+    if not text(config.machine, "ca", "key"):
+        return ["issuing CA key is required for controlplane nodes (.machine.ca.key)"]
+    return []
+
+
+def _worker_authorities(config: MachineConfig, _setting: Setting) -> list[str]:
+    if config.role != "worker":
         return []
     errors: list[str] = []
     if text(config.machine, "ca", "key"):
@@ -132,7 +138,7 @@ def _readable(config: MachineConfig, _setting: Setting) -> list[str]:
 
 
 def _roles(config: MachineConfig, _setting: Setting) -> list[str]:
-    if config.is_control_plane:
+    if config.role != "worker":
         return []
     errors: list[str] = []
     if table(config.cluster, "etcd"):
@@ -188,5 +194,6 @@ def _disks(config: MachineConfig, setting: Setting) -> list[str]:
 
 
 RULES: tuple[Callable[[MachineConfig, Setting], list[str]], ...] = (
-    _general, _endpoint, _discovery, _install, _authorities, _readable, _roles, _network, _manifests, _images,
+    _general, _endpoint, _discovery, _install, _plane_authority, _worker_authorities, _readable, _roles, _network,
+    _manifests, _images,
 )  # fmt: skip

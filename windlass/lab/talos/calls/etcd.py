@@ -32,7 +32,10 @@ def _data(machine: Machine, name: str) -> EtcdData:
     only_on_control_planes(machine, name)
     data = machine.content.etcd
     if data is None or not machine.fleet.etcd.is_running(data.member):
-        text = "error creating etcd client: context deadline exceeded: dial tcp 127.0.0.1:2379: connect: connection refused"
+        text = (
+            "error creating etcd client: context deadline exceeded: dial tcp 127.0.0.1:2379: connect: connection"
+            " refused"
+        )
         raise GRPCError(Status.UNKNOWN, text)
     return data
 

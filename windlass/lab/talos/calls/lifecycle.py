@@ -7,6 +7,7 @@ import io
 import tarfile
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import yaml
 from google.protobuf.empty_pb2 import Empty
@@ -172,7 +173,7 @@ async def generate_client_configuration(
     context = config.cluster_name
     if len(roles) == 1:
         context = f"{roles[0].removeprefix('os:')}@{context}"
-    talosconfig = {
+    talosconfig: dict[str, Any] = {
         "context": context,
         "contexts": {
             context: {
