@@ -6,7 +6,7 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Annotated, Any, Literal, NewType
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AliasChoices, AliasPath, BaseModel, BeforeValidator, ConfigDict, Field
 
 Upid = NewType("Upid", str)
 """The name of a Proxmox task: node, process, start, type, subject and user in one string."""
@@ -30,7 +30,9 @@ Words = Annotated[frozenset[str], BeforeValidator(_words)]
 class Answer(BaseModel):
     """Base for answers: frozen, and what is not read is not looked at."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", coerce_numbers_to_str=True, populate_by_name=True
+    )
 
 
 class HostState(Answer):
@@ -51,12 +53,14 @@ class ClusterStatus(Answer):
 class HostStatus(Answer):
     """One host's own figures. Memory in bytes; `load` is the average of the last minute."""
 
-    memory_total: int
-    memory_free: int
-    cpus: int
+    memory_total: int = Field(validation_alias=AliasPath("memory", "total"))
+    memory_free: int = Field(
+        validation_alias=AliasChoices(AliasPath("memory", "available"), AliasPath("memory", "free"))
+    )
+    cpus: int = Field(validation_alias=AliasPath("cpuinfo", "cpus"))
     uptime: timedelta
-    load: float
-    version: str
+    load: float = Field(validation_alias=AliasPath("loadavg", 0))
+    version: str = Field(validation_alias="pveversion")
 
 
 class StorageState(Answer):
@@ -173,7 +177,7 @@ class VmStatus(Answer):
     qmpstatus: str = ""
     lock: str | None = None
     uptime: timedelta = timedelta(0)
-    ha_managed: bool = False
+    ha_managed: bool = Field(default=False, validation_alias=AliasPath("ha", "managed"))
 
     @property
     def is_running(self) -> bool:

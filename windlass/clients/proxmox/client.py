@@ -13,6 +13,17 @@ from urllib.parse import quote
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
+from windlass.clients.proxmox.entries import (
+    Bridge,
+    ClusterEntry,
+    HostTime,
+    LogLine,
+    Mapped,
+    PoolEntry,
+    TaskEntry,
+    TaskState,
+    Version,
+)
 from windlass.clients.proxmox.meaning import redacted, translate, unanswered
 from windlass.clients.proxmox.wire import Api, NoAnswerError, Reach, RefusalError, Wire
 from windlass.deadline import Trust, within
@@ -103,38 +114,32 @@ class ProxmoxClient:
 
     def version(self) -> str:
         """Return the release, such as `9.1.4`."""
-        return str(self._read("version")["version"])
+        return self._one(Version, "version").version
 
     def cluster(self) -> ClusterStatus:
         """Return quorum and hosts; a host that stands alone has no cluster entry and is quorate."""
-        entries: list[dict[str, Any]] = self._read("cluster", "status")
-        hosts = [entry for entry in entries if entry["type"] == "node"]
-        whole = next((entry for entry in entries if entry["type"] == "cluster"), None)
+        entries = self._many(ClusterEntry, "cluster", "status")
+        whole = next((entry for entry in entries if entry.type == "cluster"), None)
         return ClusterStatus(
-            name=whole["name"] if whole else None,
-            quorate=bool(whole["quorate"]) if whole else True,
-            hosts=tuple(HostState(name=h["name"], online=bool(h.get("online"))) for h in hosts),
+            name=whole.name if whole else None,
+            quorate=whole.quorate if whole else True,
+            hosts=tuple(
+                HostState(name=entry.name, online=entry.online)
+                for entry in entries
+                if entry.type == "node"
+            ),
         )
 
     def host(self, name: str) -> HostStatus:
-        status = self._read("nodes", name, "status")
-        memory = status["memory"]
-        return HostStatus(
-            memory_total=memory["total"],
-            memory_free=memory.get("available", memory["free"]),
-            cpus=status["cpuinfo"]["cpus"],
-            uptime=timedelta(seconds=status["uptime"]),
-            load=float(status["loadavg"][0]),
-            version=status["pveversion"],
-        )
+        return self._one(HostStatus, "nodes", name, "status")
 
     def host_time(self, host: str) -> datetime:
         """Return the host's own clock."""
-        return datetime.fromtimestamp(self._read("nodes", host, "time")["time"], UTC)
+        return self._one(HostTime, "nodes", host, "time").time
 
     def permissions(self) -> dict[str, frozenset[str]]:
         """Return the privileges of this token by path."""
-        granted: dict[str, dict[str, int]] = self._read("access", "permissions")
+        granted = self._one(dict[str, dict[str, int]], "access", "permissions")
         return {path: frozenset(privileges) for path, privileges in granted.items()}
 
     def storages(self, host: str) -> tuple[StorageState, ...]:
@@ -143,26 +148,26 @@ class ProxmoxClient:
 
     def bridges(self, host: str) -> frozenset[str]:
         """Return the names of the host's bridges, those of SDN included."""
-        found = self._read("nodes", host, "network", type="any_bridge")
-        return frozenset(bridge["iface"] for bridge in found)
+        found = self._many(Bridge, "nodes", host, "network", type="any_bridge")
+        return frozenset(bridge.iface for bridge in found)
 
     def pci_mappings(self) -> tuple[PciMapping, ...]:
         return tuple(
             PciMapping(
-                name=mapping["id"],
-                hosts=frozenset(properties(device)["node"] for device in mapping["map"]),
+                name=mapping.id,
+                hosts=frozenset(properties(device).get("node", "") for device in mapping.map),
             )
-            for mapping in self._read("cluster", "mapping", "pci")
+            for mapping in self._many(Mapped, "cluster", "mapping", "pci")
         )
 
     def pool(self, name: str) -> Pool | None:
         """Return the pool; None: there is none of this name that we may see."""
-        pools = self._read("pools")
-        if name not in (pool["poolid"] for pool in pools):
+        pools = self._many(PoolEntry, "pools")
+        if name not in (pool.poolid for pool in pools):
             return None
-        found = self._read("pools", poolid=name)
-        members: list[dict[str, Any]] = found[0].get("members", []) if found else []
-        return Pool(name=name, vmids=frozenset(m["vmid"] for m in members if "vmid" in m))
+        found = self._many(PoolEntry, "pools", poolid=name)
+        members = [member for pool in found for member in pool.members]
+        return Pool(name=name, vmids=frozenset(m.vmid for m in members if m.vmid is not None))
 
     def ensure_pool(self, name: str) -> None:
         """Make the pool unless it is there; safe to call again."""
@@ -180,8 +185,7 @@ class ProxmoxClient:
 
     def image_metadata(self, host: str, url: str) -> UrlMetadata:
         """Return what the host sees at a URL. An image factory may build the image meanwhile."""
-        answer = self._read("nodes", host, "query-url-metadata", url=url, slow=True)
-        return self._model(UrlMetadata, answer)
+        return self._one(UrlMetadata, "nodes", host, "query-url-metadata", url=url, slow=True)
 
     def download(
         self, host: str, storage: str, url: str, filename: str, sha256: str | None
@@ -208,13 +212,11 @@ class ProxmoxClient:
         Raises:
             RefusedError: there is no such VM on this host ("does not exist").
         """
-        answer = self._read("nodes", host, kind, vmid, "config")
+        answer = self._one(dict[str, Any], "nodes", host, kind, vmid, "config")
         return VmConfig(raw={key: str(value) for key, value in answer.items()})
 
     def vm_status(self, host: str, vmid: int) -> VmStatus:
-        answer = self._read("nodes", host, "qemu", vmid, "status", "current")
-        managed = bool(answer.get("ha", {}).get("managed"))
-        return self._model(VmStatus, {**answer, "ha_managed": managed})
+        return self._one(VmStatus, "nodes", host, "qemu", vmid, "status", "current")
 
     def create_vm(self, host: str, vmid: int, settings: Settings) -> Upid:
         """Create a VM with exactly this id; a taken id is refused before any task begins."""
@@ -257,33 +259,31 @@ class ProxmoxClient:
     # Tasks
 
     def task(self, upid: Upid) -> TaskStatus:
-        status = self._read("nodes", _host_of(upid), "tasks", upid, "status")
-        return TaskStatus(
-            running=status["status"] == "running", exit_status=status.get("exitstatus", "")
-        )
+        state = self._one(TaskState, "nodes", _host_of(upid), "tasks", upid, "status")
+        return TaskStatus(running=state.status == "running", exit_status=state.exitstatus)
 
     def task_log(self, upid: Upid, lines: int) -> tuple[str, ...]:
         """Return the last lines of the log, without what looks like a credential."""
-        log = self._read("nodes", _host_of(upid), "tasks", upid, "log", limit=0)
-        return tuple(redacted(str(line["t"])) for line in log[-lines:])
+        log = self._many(LogLine, "nodes", _host_of(upid), "tasks", upid, "log", limit=0)
+        return tuple(redacted(line.t) for line in log[-lines:])
 
     def tasks(
         self, host: str, vmid: int | None, kind: str | None, since: datetime
     ) -> tuple[TaskRef, ...]:
         """Return tasks that began at or after `since` on a host, running ones too, newest first."""
-        narrow = {"vmid": vmid, "typefilter": kind, "since": int(since.timestamp())}
-        found = self._read(
-            "nodes", host, "tasks", source="all", limit=TASK_PAGE, **_present(narrow)
-        )
+        narrow: dict[str, Any] = {"source": "all", "limit": TASK_PAGE}
+        narrow |= {"since": int(since.timestamp())}
+        narrow |= {"vmid": vmid} if vmid is not None else {}
+        narrow |= {"typefilter": kind} if kind is not None else {}
         return tuple(
             TaskRef(
-                upid=task["upid"],
-                kind=task["type"],
-                user=f"{task['user']}!{task['tokenid']}" if "tokenid" in task else task["user"],
-                start=datetime.fromtimestamp(task["starttime"], UTC),
-                running="endtime" not in task,
+                upid=task.upid,
+                kind=task.type,
+                user=f"{task.user}!{task.tokenid}" if task.tokenid else task.user,
+                start=task.starttime,
+                running=task.endtime is None,
             )
-            for task in found
+            for task in self._many(TaskEntry, "nodes", host, "tasks", **narrow)
         )
 
     def check_task(self, upid: Upid) -> TaskStatus:
@@ -341,13 +341,16 @@ class ProxmoxClient:
     def _many(
         self, model: type[T], *path: str | int, slow: bool = False, **narrow: Any
     ) -> tuple[T, ...]:
-        return self._model(tuple[model, ...], self._read(*path, slow=slow, **narrow))
+        return self._one(tuple[model, ...], *path, slow=slow, **narrow)
 
-    def _model(self, model: type[T], answer: Any) -> T:
+    def _one(self, model: type[T], *path: str | int, slow: bool = False, **narrow: Any) -> T:
+        """Return the data of a GET as a model; of another shape it is no answer."""
+        data = self._read(*path, slow=slow, **narrow)
         try:
-            return TypeAdapter(model).validate_python(answer)
+            return TypeAdapter(model).validate_python(data)
         except ValidationError as error:
-            raise UnreachableError(f"Proxmox's answer is not what it should be: {error}") from error
+            why = f"it is not what it should be: {error.errors()[0]}"
+            raise unanswered("GET", _path(path), why) from error
 
     def _write(self, method: str, *path: str | int, **settings: str | int | bool) -> Any:
         return self._request(method, path, settings, self._call_limit)
@@ -391,10 +394,6 @@ def _path(segments: tuple[str | int, ...]) -> str:
 def _proxmox(value: str | int | bool) -> str | int:
     """Write booleans as Proxmox reads them: `True` is refused."""
     return int(value) if isinstance(value, bool) else value
-
-
-def _present(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
 
 
 def _fields(upid: Upid) -> dict[str, str]:
