@@ -1,97 +1,81 @@
-"""Places where a step can be made to die, stop or fail on purpose. The crash sweep's; lab sites only.
+"""Where a crash sweep kills: five points of every step with an effect. Free when WINDLASS_FAILPOINT is not set.
 
-`WINDLASS_FAILPOINT` holds `STEP:PHASE[:NTH]=ACTION`, several separated by `;`. STEP is a step's key or `*`, PHASE one
-of `PHASES`, NTH a number (1: the first time this process gets there) or `all`, ACTION one of kill9, term, stop,
-sleep(SECONDS), raise, enospc.
+`WINDLASS_FAILPOINT=step/key:phase[:nth]=kill9|term|stop|sleep(S)|raise|enospc`
 """
 
 import errno
 import os
 import re
 import signal
+import threading
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from threading import Event, Lock
+from dataclasses import dataclass, field
 
-from windlass.errors import BadInputError, RefusedError
+from windlass.errors import BadInputError, RefusedError, UnreachableError
 
 VARIABLE = "WINDLASS_FAILPOINT"
-
 PHASES = ("pre_intent", "post_intent", "mid_effect", "post_effect", "post_done")
-
-_POINT = re.compile(
-    r"(?P<step>\S+?):(?P<phase>" + "|".join(PHASES) + r")(:(?P<nth>[1-9]\d*|all))?"
-    r"=(?P<action>kill9|term|stop|raise|enospc|sleep\((?P<seconds>\d+(\.\d+)?)\))"
+_FORM = re.compile(
+    r"(?P<key>[^:=]+):(?P<phase>\w+)(?::(?P<nth>\d+))?=(?P<what>kill9|term|stop|raise|enospc|sleep\((?P<s>[\d.]+)\))"
 )
 
-_SIGNALS = {"kill9": signal.SIGKILL, "term": signal.SIGTERM, "stop": signal.SIGSTOP}
 
-
-class FailpointError(Exception):
-    """Raised where a failpoint says `raise`: stands for a mistake in the code."""
-
-
-@dataclass(frozen=True)
-class Failpoint:
-    """One place and what happens there. `nth` 0: every time."""
-
-    step: str
-    phase: str
-    nth: int
-    action: str
-    seconds: float = 0.0
-
-
+@dataclass
 class Failpoints:
-    """The failpoints of one process; counts how often each place was reached."""
+    """What is to fail where. `at` is called by the step protocol at every phase."""
 
-    def __init__(self, points: tuple[Failpoint, ...] = ()) -> None:
-        self._points = points
-        self._lock = Lock()
-        self._reached: Counter[tuple[str, str]] = Counter()
+    key: str = ""
+    phase: str = ""
+    nth: int = 1
+    what: str = ""
+    seconds: float = 0
+    seen: Counter[str] = field(default_factory=Counter[str])
 
     @classmethod
-    def of_environment(cls, environment: Mapping[str, str], *, lab: bool) -> "Failpoints":
-        """Raises RefusedError when failpoints are set and the site is not a lab's, BadInputError on a typo."""
-        text = environment.get(VARIABLE, "")
-        if text and not lab:
-            raise RefusedError(f"{VARIABLE} is set, and this is not a lab site: unset it")
-        return cls(tuple(_parse(part) for part in text.split(";") if part.strip()))
+    def of(cls, environment: Mapping[str, str], *, lab: bool) -> "Failpoints":
+        """What the environment asks for.
 
-    def hit(self, step: str, phase: str) -> None:
-        """Do what is asked for at this place, if anything is."""
-        if not self._points:
+        Raises:
+            RefusedError: it asks for one at a site that is no lab.
+            BadInputError: it means nothing.
+        """
+        asked = environment.get(VARIABLE)
+        if asked is None:
+            return cls()
+        if not lab:
+            raise RefusedError(f"{VARIABLE} is set and this site is no lab: unset it")
+        found = _FORM.fullmatch(asked)
+        if found is None or found["phase"] not in PHASES:
+            raise BadInputError(
+                f"{VARIABLE}={asked}: write step/key:phase[:nth]=what; phases are {', '.join(PHASES)}"
+            )
+        return cls(
+            found["key"],
+            found["phase"],
+            int(found["nth"] or 1),
+            found["what"],
+            float(found["s"] or 0),
+        )
+
+    def at(self, key: str, phase: str) -> None:
+        """Fail here, if this is the place and the time."""
+        if key != self.key or phase != self.phase:
             return
-        with self._lock:
-            self._reached[step, phase] += 1
-            time = self._reached[step, phase]
-        for point in self._points:
-            if point.phase == phase and point.step in ("*", step) and point.nth in (0, time):
-                _act(point)
+        self.seen[phase] += 1
+        if self.seen[phase] == self.nth:
+            self._fail()
 
-
-def _parse(text: str) -> Failpoint:
-    found = _POINT.fullmatch(text.strip())
-    if found is None:
-        raise BadInputError(f"{VARIABLE}: {text!r} is not STEP:PHASE[:NTH]=ACTION")
-    nth = found["nth"] or "1"
-    return Failpoint(
-        step=found["step"],
-        phase=found["phase"],
-        nth=0 if nth == "all" else int(nth),
-        action=found["action"].partition("(")[0],
-        seconds=float(found["seconds"] or 0),
-    )
-
-
-def _act(point: Failpoint) -> None:
-    where = f"failpoint {point.step}:{point.phase}"
-    if point.action in _SIGNALS:
-        os.kill(os.getpid(), _SIGNALS[point.action])
-    elif point.action == "sleep":
-        Event().wait(point.seconds)
-    elif point.action == "enospc":
-        raise OSError(errno.ENOSPC, f"{where}: no space left on device")
-    else:
-        raise FailpointError(where)
+    def _fail(self) -> None:
+        if self.what == "kill9":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif self.what == "term":
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif self.what == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif self.what == "raise":
+            raise UnreachableError(f"failpoint {self.key}:{self.phase}")
+        elif self.what == "enospc":
+            raise OSError(errno.ENOSPC, "failpoint: no space left on device")
+        else:
+            threading.Event().wait(self.seconds)

@@ -1,487 +1,551 @@
-"""The journal: what was planned, approved, begun, seen and ended, in one chain of durable records.
+"""The journal: what was meant, what was done, who holds a site, who said yes. Durable before the next move.
 
-The records are the truth. The tables beside them are what they add up to, written in the same transaction, and
-`verify` compares the two.
+Every change is a record in one hash chain; the other tables say the same for reading and are written in the same
+transaction. SQLite by default; nothing in the protocol is SQLite's own.
 """
 
+import json
+import os
 import secrets
-from collections.abc import Iterator
-from dataclasses import replace
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import exc
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Select,
+    create_engine,
+    delete,
+    event,
+    func,
+    select,
+    update,
+)
+from sqlalchemy.exc import DBAPIError, OperationalError
 
-import windlass
-from windlass.engine import database as db
-from windlass.engine.history import (
+from windlass import __version__
+from windlass.engine.chain import GENESIS, canonical, problems, record_hash
+from windlass.engine.records import (
     Approval,
     Freeze,
+    Holder,
     Operation,
     OperationState,
-    StepHistory,
     StepState,
-    StopRequest,
-    by_step,
-    last_start,
 )
-from windlass.engine.records import GENESIS, STEP_PHASES, Entry, Phase, Record
-from windlass.errors import BadInputError, BusyError, FrozenError, NeedsHumanError, RefusedError
-from windlass.models.plan import Plan
+from windlass.engine.tables import (
+    SCHEMA,
+    approvals,
+    freezes,
+    locks,
+    metadata,
+    operations,
+    records,
+    runs,
+    steps,
+    stops,
+)
+from windlass.errors import (
+    BadInputError,
+    FrozenError,
+    NeedsHumanError,
+    RefusedError,
+    UnreachableError,
+)
+from windlass.models.plan import JsonObject, Plan
 
-# Digits and consonants in ASCII order: ids sort by time and spell no words.
-_ALPHABET = "0123456789bcdfghjkmnpqrstvwxyz"
-_ID_EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
+# Another process may be writing; a transaction takes milliseconds.
+BUSY_S = 30
+# Without vowels no identifier spells a word.
+ALPHABET = "0123456789bcdfghjklmnpqrstvwxz"
+# A full disk must fail before an effect, not between an effect and its record.
+SPARE_BYTES = 4 * 1024 * 1024
 
 
 class Journal:
-    """All operations of one home, for many threads and many processes at once."""
+    """One journal. Safe for many threads and many processes."""
 
-    def __init__(self, database: db.Database) -> None:
-        self._db = database
+    def __init__(self, engine: Engine, home: Path) -> None:
+        self._engine = engine
+        self.home = home
 
     @classmethod
-    def open(cls, home: Path, url: str | None = None) -> Self:
-        """Open the journal in `home` (0700, made if absent), or the one behind an SQLAlchemy `url`.
+    def open(cls, home: Path, url: str | None = None) -> "Journal":
+        """The journal in `home`, made if it is not there (0600).
 
-        Raises BadInputError when `home` cannot be used, NeedsHumanError when the journal is damaged.
+        Raises:
+            NeedsHumanError: a newer Windlass wrote it (CODE_CHANGED).
         """
-        return cls(db.Database(home, url))
+        path = home / "journal.db"
+        if url is None and not path.exists():
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+        engine = create_engine(url or f"sqlite:///{path}", pool_pre_ping=url is not None)
+        if engine.dialect.name == "sqlite":
+            _prepare_sqlite(engine)
+        metadata.create_all(engine)
+        journal = cls(engine, home)
+        journal._check_schema()
+        return journal
 
-    @property
-    def home(self) -> Path:
-        return self._db.home
-
-    @property
-    def database(self) -> db.Database:
-        """The tables, for the lock and for checks; everybody else uses the methods."""
-        return self._db
-
-    def close(self) -> None:
-        self._db.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self.close()
+    def _check_schema(self) -> None:
+        with self._reading() as db:
+            found = db.scalar(select(func.max(records.c.seq)))
+            newest = db.execute(select(records.c.body).where(records.c.seq == found)).scalar()
+        if newest is not None and json.loads(newest).get("schema", SCHEMA) > SCHEMA:
+            raise NeedsHumanError(
+                "a newer Windlass wrote this journal: go on with that version",
+                reason="CODE_CHANGED",
+            )
 
     # Operations
 
-    def create(self, plan: Plan, *, origin: str, parent: str | None = None) -> Operation:
-        """Store `plan` as a new operation in state planned. `origin` says who asked: cli, flow, webhook."""
-        op = _new_id()
-
-        def change(write: db.Writer) -> None:
-            body: dict[str, Any] = {
-                "plan": plan.to_json(),
-                "verb": plan.verb,
-                "origin": origin,
-                "parent": parent,
-                "version": windlass.__version__,
-            }
-            record = write.append(
-                Entry(Phase.CREATED, plan.site, op, plan_hash=plan.hash, body=body)
-            )
-            write.connection.execute(
-                sa.insert(db.operations).values(
-                    id=op,
-                    site=plan.site,
-                    verb=plan.verb,
-                    parent=parent or "",
-                    plan_hash=plan.hash,
-                    state=OperationState.PLANNED.value,
-                    reason="",
-                    message="",
-                    created=record.time.isoformat(),
-                    updated=record.time.isoformat(),
-                    created_seq=record.seq,
+    def create(
+        self, plan: Plan, *, origin: str, site_file: str = "", parent: str | None = None
+    ) -> Operation:
+        """A new operation with its plan, stored once. A plan without effects is refused: empty is not everything."""
+        if plan.is_empty:
+            raise RefusedError(f"the plan for {plan.site} has no effect: there is nothing to run")
+        identity = _new_id()
+        at = _now()
+        with self._writing() as db:
+            self._append(
+                db, "operation", plan.site, identity,
+                {"verb": plan.verb, "plan_hash": plan.hash, "plan": plan.to_json(), "origin": origin, "parent": parent},
+            )  # fmt: skip
+            db.execute(
+                operations.insert().values(
+                    id=identity, site=plan.site, verb=plan.verb, plan=canonical(plan.to_json()),
+                    plan_hash=plan.hash, state=OperationState.PLANNED, reason="", message="", remains="[]",
+                    origin=origin, parent=parent, version=__version__, site_file=site_file, created=at, updated=at,
                 )
-            )
+            )  # fmt: skip
+        return self.operation(identity)
 
-        self._db.write(change)
-        return self.operation(op)
+    def operation(self, identity: str) -> Operation:
+        """The operation with this id, or whose id begins so.
 
-    def operation(self, op_id: str) -> Operation:
-        """The operation whose id is or begins with `op_id`. Raises BadInputError unless there is exactly one."""
-        ids = sa.select(db.operations.c.id).where(
-            db.operations.c.id.startswith(op_id, autoescape=True)
-        )
-        with self._db.reading() as read:
-            found = sorted(read.scalars(ids.limit(6)))
-            if op_id in found:
-                found = [op_id]
-            if not op_id or not found:
-                raise BadInputError(f"no operation {op_id!r} in the journal {self.home}")
-            if len(found) > 1:
-                raise BadInputError(f"{op_id!r} could be any of {', '.join(found)}")
-            return _operations(read, db.operations.c.id == found[0])[0]
+        Raises:
+            BadInputError: there is none, or more than one.
+        """
+        with self._reading() as db:
+            rows = db.execute(
+                select(operations)
+                .where(operations.c.id.startswith(identity, autoescape=True))
+                .limit(3)
+            ).all()
+            if len(rows) != 1:
+                what = "more than one operation begins with" if rows else "there is no operation"
+                raise BadInputError(f"{what} {identity!r}: windlass history lists them")
+            return self._operation(db, rows[0])
 
     def operations(self, site: str | None = None) -> list[Operation]:
-        """All operations, or those of one site, newest first."""
-        with self._db.reading() as read:
-            return _operations(read, sa.true() if site is None else db.operations.c.site == site)
+        """All operations, newest first."""
+        wanted = select(operations).order_by(operations.c.created.desc(), operations.c.id.desc())
+        if site is not None:
+            wanted = wanted.where(operations.c.site == site)
+        with self._reading() as db:
+            return [self._operation(db, row) for row in db.execute(wanted).all()]
 
-    def latest_open(self, site: str) -> Operation | None:
-        """The newest operation of the site that has not ended for good."""
-        return next((op for op in self.operations(site) if not op.state.is_terminal), None)
-
-    def attach_run(self, op_id: str, run_id: str) -> None:
-        """Remember that this (Prefect) run worked on the operation; once is enough."""
-        operation = self.operation(op_id)
-        if run_id not in operation.runs:
-            entry = Entry(Phase.RUN, operation.site, operation.id, run=run_id)
-            self._db.write(lambda write: write.append(entry))
+    def of_run(self, run: str) -> Operation | None:
+        """The operation that this run of an orchestrator worked on."""
+        with self._reading() as db:
+            identity = db.scalar(select(runs.c.operation).where(runs.c.run == run))
+        return self.operation(identity) if identity else None
 
     def set_state(
         self,
-        operation: Operation,
+        identity: str,
         state: OperationState,
         *,
         reason: str = "",
         message: str = "",
-        remains: list[str] | None = None,
-        epoch: int = 0,
-        run: str = "",
+        remains: tuple[str, ...] = (),
     ) -> None:
-        """Record where the operation stands now. With an `epoch`, only while it is the site's current one."""
-        entry = Entry(
-            Phase.STATE,
-            operation.site,
-            operation.id,
-            epoch=epoch,
-            run=run,
-            plan_hash=operation.plan_hash,
-            reason=reason,
-            body={"state": state.value, "message": message, "remains": [*(remains or ())]},
-        )
-        self._db.write(lambda write: _set_state(write, entry))
+        """Where the operation is now, and why."""
+        with self._writing() as db:
+            site = self._site_of(db, identity)
+            body: JsonObject = {
+                "state": state.value,
+                "reason": reason,
+                "message": message,
+                "remains": list(remains),
+            }
+            self._append(db, "state", site, identity, body)
+            db.execute(
+                update(operations)
+                .where(operations.c.id == identity)
+                .values(
+                    state=state,
+                    reason=reason,
+                    message=message,
+                    remains=json.dumps(remains),
+                    updated=_now(),
+                )
+            )
 
-    # Approvals
+    def attach_run(self, identity: str, run: str) -> None:
+        """Remember that this run of an orchestrator works on the operation."""
+        with self._writing() as db:
+            known = db.scalar(
+                select(func.count()).where(runs.c.operation == identity, runs.c.run == run)
+            )
+            if not known:
+                self._append(db, "run", self._site_of(db, identity), identity, {"run": run})
+                db.execute(runs.insert().values(operation=identity, run=run))
 
-    def approve(self, op_id: str, plan_hash: str, by: str) -> Approval:
-        """Say yes to exactly this plan. Raises RefusedError when the operation's plan has another hash."""
-        operation = self.operation(op_id)
+    # People
+
+    def approve(self, identity: str, plan_hash: str, by: str, reason: str = "") -> None:
+        """Say yes to exactly this plan.
+
+        Raises:
+            RefusedError: the operation's plan has another hash, or the operation has ended.
+        """
+        operation = self.operation(identity)
         if plan_hash != operation.plan_hash:
             raise RefusedError(
-                f"operation {operation.id} has plan {operation.plan_hash}, the approval names {plan_hash}"
+                f"operation {operation.id} has plan {operation.plan_hash}, not {plan_hash}: read it again"
             )
-        if operation.state.is_terminal:
-            raise RefusedError(f"operation {operation.id} is {operation.state}: nothing to approve")
-        entry = Entry(
-            Phase.APPROVED, operation.site, operation.id, plan_hash=plan_hash, body={"by": by}
+        if operation.is_ended:
+            raise RefusedError(f"operation {operation.id} has ended ({operation.state}): plan anew")
+        with self._writing() as db:
+            said = self._mine(db, operation.id, by)
+            if not said:
+                self._append(
+                    db, "approval", operation.site, operation.id, {"plan_hash": plan_hash, "by": by, "reason": reason}
+                )  # fmt: skip
+                db.execute(
+                    approvals.insert().values(
+                        operation=operation.id, plan_hash=plan_hash, by=by, reason=reason, at=_now()
+                    )
+                )
+
+    @staticmethod
+    def _mine(db: Connection, identity: str, by: str) -> int:
+        return (
+            db.scalar(
+                select(func.count()).where(approvals.c.operation == identity, approvals.c.by == by)
+            )
+            or 0
         )
-        return _approval(self._db.write(lambda write: write.append(entry)))
 
-    def approvals(self, op_id: str) -> list[Approval]:
-        operation = self.operation(op_id)
-        return [_approval(r) for r in self._records(operation.id, Phase.APPROVED)]
+    def approvals(self, identity: str) -> list[Approval]:
+        with self._reading() as db:
+            rows = db.execute(select(approvals).where(approvals.c.operation == identity)).all()
+        return [Approval(r.operation, r.plan_hash, r.by, r.reason, _time(r.at)) for r in rows]
 
-    def is_approved(self, op_id: str) -> bool:
-        """Somebody approved the very plan that is stored."""
-        plan_hash = self.operation(op_id).plan_hash
-        return any(approval.plan_hash == plan_hash for approval in self.approvals(op_id))
+    def is_approved(self, identity: str) -> bool:
+        operation = self.operation(identity)
+        return any(one.plan_hash == operation.plan_hash for one in self.approvals(operation.id))
 
-    # Freeze and stop
-
-    def freeze(self, site: str, reason: str, by: str) -> Freeze:
-        """From now on no effect begins on the site."""
-        entry = Entry(Phase.FROZEN, site, body={"reason": reason, "by": by})
-        record = self._db.write(lambda write: write.append(entry))
-        return Freeze(site, reason, by, record.time)
+    def freeze(self, site: str, reason: str, by: str) -> None:
+        """Nothing changes the site until it is thawed."""
+        with self._writing() as db:
+            self._append(db, "freeze", site, "", {"reason": reason, "by": by})
+            db.execute(delete(freezes).where(freezes.c.site == site))
+            db.execute(freezes.insert().values(site=site, reason=reason, by=by, since=_now()))
 
     def thaw(self, site: str, reason: str, by: str) -> None:
-        entry = Entry(Phase.THAWED, site, body={"reason": reason, "by": by})
-        self._db.write(lambda write: write.append(entry))
+        with self._writing() as db:
+            self._append(db, "thaw", site, "", {"reason": reason, "by": by})
+            db.execute(delete(freezes).where(freezes.c.site == site))
 
     def frozen(self, site: str) -> Freeze | None:
-        """The freeze of the site, if there is one. Raises FrozenError when that cannot be read."""
-        table = db.records
-        query = (
-            sa.select(table)
-            .where(table.c.site == site, table.c.phase.in_([Phase.FROZEN, Phase.THAWED]))
-            .order_by(table.c.seq.desc())
-            .limit(1)
-        )
-        try:
-            with self._db.reading() as read:
-                row = read.execute(query).first()
-            record = None if row is None else db.read_record(row)
-        except (exc.SQLAlchemyError, NeedsHumanError, ValueError) as error:
-            raise FrozenError(f"whether {site} is frozen cannot be read: {error}") from error
-        if record is None:
-            return None
-        if problems := record.problems(record.prev):
-            raise FrozenError(f"whether {site} is frozen cannot be trusted: {problems[0]}")
-        if record.phase is Phase.THAWED:
-            return None
-        return Freeze(site, str(record.body["reason"]), str(record.body["by"]), record.time)
+        """The freeze of a site.
 
-    def request_stop(self, op_id: str, by: str, cancel: bool) -> StopRequest:
-        """Ask the operation to park at its next safe point; with `cancel`, for good.
-
-        A cancelled operation that does not run is cancelled at once. Raises RefusedError when it has ended.
+        Raises:
+            FrozenError: it cannot be read, which counts as frozen.
         """
-        operation = self.operation(op_id)
-        if operation.state.is_terminal:
-            raise RefusedError(f"operation {operation.id} has ended: it is {operation.state}")
-        body: dict[str, Any] = {"by": by, "cancel": cancel}
-        stop = Entry(
-            Phase.STOP, operation.site, operation.id, plan_hash=operation.plan_hash, body=body
-        )
+        try:
+            with self._reading() as db:
+                row = db.execute(select(freezes).where(freezes.c.site == site)).first()
+        except DBAPIError as error:
+            raise FrozenError(f"whether {site} is frozen cannot be read: {error}") from error
+        return Freeze(row.site, row.reason, row.by, _time(row.since)) if row else None
 
-        def change(write: db.Writer) -> Record:
-            record = write.append(stop)
-            stands = write.connection.scalar(
-                sa.select(db.operations.c.state).where(db.operations.c.id == operation.id)
+    def request_stop(self, identity: str, by: str, *, cancel: bool) -> None:
+        """Ask the operation to stop at its next safe point; with `cancel` it is not meant to go on."""
+        operation = self.operation(identity)
+        if operation.is_ended:
+            raise RefusedError(f"operation {operation.id} has already ended ({operation.state})")
+        with self._writing() as db:
+            self._append(db, "stop", operation.site, operation.id, {"by": by, "cancel": cancel})
+            db.execute(delete(stops).where(stops.c.operation == operation.id))
+            db.execute(
+                stops.insert().values(operation=operation.id, by=by, cancel=int(cancel), at=_now())
             )
-            if cancel and stands != OperationState.RUNNING:
-                ends: dict[str, Any] = {
-                    "state": OperationState.CANCELLED.value,
-                    "message": f"cancelled by {by}",
-                    "remains": [],
-                }
-                ended = replace(stop, phase=Phase.STATE, reason="PARKED", body=ends)
-                _set_state(write, ended)
-            return record
 
-        return _stop_request(self._db.write(change))
+    def stop_requested(self, identity: str) -> bool:
+        with self._reading() as db:
+            return db.scalar(select(func.count()).where(stops.c.operation == identity)) == 1
 
-    def stop_requested(self, op_id: str) -> StopRequest | None:
-        """The newest request to stop that came after the operation last began to run; cancel weighs more."""
-        records = self._records(op_id, Phase.STATE, Phase.STOP)
-        began = last_start(records)
-        asked = [_stop_request(r) for r in records if r.phase is Phase.STOP and r.seq > began]
-        return max(asked, key=lambda request: (request.cancel, request.at), default=None)
+    def forget_stop(self, identity: str) -> None:
+        """Going on is asked for: an earlier stop no longer counts."""
+        with self._writing() as db:
+            if db.scalar(select(func.count()).where(stops.c.operation == identity)):
+                self._append(db, "go-on", self._site_of(db, identity), identity, {})
+                db.execute(delete(stops).where(stops.c.operation == identity))
 
     # Steps
 
-    def append(self, entry: Entry) -> Record:
-        """Write a record. One with an `epoch` is written only while that epoch is the site's current one.
+    def step_states(self, identity: str) -> dict[str, StepState]:
+        """Every step that was ever begun."""
+        with self._reading() as db:
+            rows = db.execute(select(steps).where(steps.c.operation == identity)).all()
+        return {row.key: _step(row) for row in rows}
 
-        Raises BusyError when another holder has taken the site, ParkedError when the disk is full.
-        """
+    def step_state(self, identity: str, key: str) -> StepState:
+        with self._reading() as db:
+            row = db.execute(
+                select(steps).where(steps.c.operation == identity, steps.c.key == key)
+            ).first()
+        return _step(row) if row else StepState(key, "pending")
 
-        def change(write: db.Writer) -> Record:
-            check_epoch(write.connection, entry)
-            return write.append(entry)
-
-        return self._db.write(change)
-
-    def reserve(self) -> None:
-        """Make sure that what follows an intent can be recorded. Raises ParkedError when it cannot."""
-        self._db.reserve()
-
-    def step_history(self, op_id: str, key: str) -> StepHistory:
-        table = db.records
-        query = (
-            sa.select(table).where(table.c.op == op_id, table.c.step == key).order_by(table.c.seq)
-        )
-        with self._db.reading() as read:
-            return StepHistory(tuple(db.read_record(row) for row in read.execute(query)))
-
-    def step_states(self, op_id: str) -> dict[str, StepState]:
-        """Where each step of the operation's plan stands, in the plan's order."""
-        operation = self.operation(op_id)
-        histories = by_step(self._records(operation.id, *STEP_PHASES))
-        nothing = StepHistory(())
-        return {s.key: histories.get(s.key, nothing).state(s.key) for s in operation.plan}
-
-    def open_intents(self, site: str) -> list[tuple[Record, datetime]]:
-        """Effects of running operations of the site that may still be in flight, with their deadlines."""
-        running = [op for op in self.operations(site) if op.state is OperationState.RUNNING]
-        return [
-            (last, datetime.fromisoformat(str(last.body["deadline"])))
-            for op in running
-            for history in by_step(self._records(op.id, *STEP_PHASES)).values()
-            if (last := history.last) is not None and last.phase is Phase.INTENT
-        ]
+    def write_step(
+        self, operation: Operation, key: str, phase: str, body: JsonObject, **columns: Any
+    ) -> None:
+        """One record of a step, and what it makes of the step's row."""
+        step = operation.plan.step(key)
+        with self._writing() as db:
+            self._append(
+                db,
+                phase,
+                operation.site,
+                operation.id,
+                {"step": key, "target": step.target, **body},
+            )
+            where = (steps.c.operation == operation.id, steps.c.key == key)
+            if not db.execute(update(steps).where(*where).values(**columns)).rowcount:
+                fresh = {
+                    "operation": operation.id, "key": key, "action": step.action, "site": operation.site,
+                    "state": "pending", "attempts": 0, "deaths": 0, "effects": 0, "message": "",
+                }  # fmt: skip
+                db.execute(steps.insert().values(**fresh | columns))
 
     def durations(self, site: str, action: str) -> list[timedelta]:
-        """How long past steps of this action took on this site, oldest first; skipped ones do not count."""
-        table = db.records
-        query = (
-            sa.select(table)
-            .where(
-                table.c.site == site,
-                table.c.phase == Phase.DONE,
-                table.c.step.startswith(f"{action}/", autoescape=True),
-            )
-            .order_by(table.c.seq)
+        """How long this site's steps of an action took, effects and waits together."""
+        with self._reading() as db:
+            rows = db.execute(
+                select(steps.c.started, steps.c.ended).where(
+                    steps.c.site == site, steps.c.action == action,
+                    steps.c.state == "done", steps.c.attempts == 1,
+                )
+            ).all()  # fmt: skip
+        return [_time(r.ended) - _time(r.started) for r in rows if r.started and r.ended]
+
+    # The lock of a site
+
+    def holder(self, site: str) -> Holder | None:
+        """Who holds a site, or held it last; None when nobody ever did or the last one let go."""
+        with self._reading() as db:
+            row = db.execute(select(locks).where(locks.c.site == site)).first()
+        if row is None or not row.operation:
+            return None
+        who = json.loads(row.holder)
+        return Holder(
+            site, row.epoch, row.operation, who["run"], who["pid"], who["host"], row.renewed
         )
-        with self._db.reading() as read:
-            done = [db.read_record(row) for row in read.execute(query)]
-        return [timedelta(seconds=_seconds(r)) for r in done if r.body.get("whole") is True]
 
-    # History
+    def next_epoch(self, site: str, operation: str, holder: str) -> int:
+        """A new epoch, durable: from now on only this holder's effects count."""
+        with self._writing() as db:
+            last = db.scalar(select(locks.c.epoch).where(locks.c.site == site)) or 0
+            self._append(db, "lock", site, operation, {"epoch": last + 1, "holder": holder})
+            db.execute(delete(locks).where(locks.c.site == site))
+            db.execute(
+                locks.insert().values(
+                    site=site,
+                    epoch=last + 1,
+                    operation=operation,
+                    holder=holder,
+                    renewed=time.time(),
+                )
+            )
+        return last + 1
 
-    def export(self, op_id: str) -> Iterator[dict[str, Any]]:
-        """Every record of the operation as a JSON object, oldest first, hashes included."""
-        for record in self._records(self.operation(op_id).id, *Phase):
-            yield record.to_json()
+    def renew(self, site: str, epoch: int) -> bool:
+        """The lease counts from now; False when somebody else has the site.
+
+        Raises:
+            UnreachableError: it could not be written.
+        """
+        try:
+            with self._writing() as db:
+                done = db.execute(
+                    update(locks)
+                    .where(locks.c.site == site, locks.c.epoch == epoch)
+                    .values(renewed=time.time())
+                )
+                return done.rowcount == 1
+        except (DBAPIError, RefusedError) as error:
+            raise UnreachableError(f"the journal cannot be written: {error}") from error
+
+    def release(self, site: str, epoch: int) -> None:
+        """Let go, if it is still ours."""
+        with self._writing() as db:
+            where = (locks.c.site == site, locks.c.epoch == epoch)
+            if db.execute(update(locks).where(*where).values(operation="")).rowcount:
+                self._append(db, "unlock", site, "", {"epoch": epoch})
+
+    def calls_end(self, site: str) -> float:
+        """When (seconds since 1970) no call that was ever begun on the site can still be under way."""
+        with self._reading() as db:
+            rows = db.execute(
+                select(steps.c.intent, steps.c.deadline).where(
+                    steps.c.site == site,
+                    steps.c.state.in_(("intent", "running")),
+                    steps.c.intent.is_not(None),
+                )
+            ).all()
+        return max((_time(r.intent).timestamp() + (r.deadline or 0) for r in rows), default=0)
+
+    # The chain
+
+    def export(self, identity: str) -> Iterator[dict[str, Any]]:
+        """The records of an operation, as they stand in the chain."""
+        operation = self.operation(identity)
+        with self._reading() as db:
+            wanted = (
+                select(records).where(records.c.operation == operation.id).order_by(records.c.seq)
+            )
+            for row in db.execute(wanted).mappings().all():
+                yield {**row, "body": json.loads(row["body"])}
 
     def verify(self) -> list[str]:
-        """What is wrong with the journal: broken records, a broken chain, tables that say something else."""
-        with self._db.reading() as read:
-            return verify(read)
+        """What is wrong with the journal: broken chain, altered records, tables that say something else."""
+        with self._reading() as db:
+            chain = [
+                dict(row)
+                for row in db.execute(select(records).order_by(records.c.seq)).mappings().all()
+            ]
+            found = problems(chain)
+            said: dict[str, str] = {}
+            for record in chain:
+                if record["kind"] == "state":
+                    said[record["operation"]] = json.loads(record["body"])["state"]
+            for row in db.execute(select(operations)).all():
+                if said.get(row.id, OperationState.PLANNED) != row.state:
+                    found.append(
+                        f"operation {row.id} is {row.state}, its records say {said.get(row.id)}"
+                    )
+                if Plan.from_json(json.loads(row.plan)).hash != row.plan_hash:
+                    found.append(
+                        f"operation {row.id} has a plan that is not the one it was created with"
+                    )
+        return found
 
-    def _records(self, op_id: str, *phases: Phase) -> list[Record]:
-        table = db.records
-        query = (
-            sa.select(table)
-            .where(table.c.op == op_id, table.c.phase.in_(phases))
-            .order_by(table.c.seq)
-        )
-        with self._db.reading() as read:
-            return [db.read_record(row) for row in read.execute(query)]
+    def _append(
+        self, db: Connection, kind: str, site: str, operation: str, body: JsonObject
+    ) -> None:
+        last = db.execute(
+            select(records.c.seq, records.c.hash).order_by(records.c.seq.desc()).limit(1)
+        ).first()
+        record: dict[str, Any] = {
+            "seq": last.seq + 1 if last else 1,
+            "time": _now(),
+            "kind": kind,
+            "site": site,
+            "operation": operation,
+            "body": canonical({"schema": SCHEMA, **body}),
+            "previous": last.hash if last else GENESIS,
+        }
+        db.execute(records.insert().values(**record, hash=record_hash(record)))
+
+    # Plumbing
+
+    @contextmanager
+    def _reading(self) -> Generator[Connection]:
+        with self._engine.connect() as db:
+            yield db
+
+    @contextmanager
+    def _writing(self) -> Generator[Connection]:
+        """One transaction, alone: the chain has one end."""
+        self._room()
+        with self._engine.connect() as db:
+            if self._engine.dialect.name == "sqlite":
+                _begin_immediate(db)
+            yield db
+            db.commit()
+
+    def _room(self) -> None:
+        found = os.statvfs(self.home)
+        if found.f_bavail * found.f_frsize < SPARE_BYTES:
+            raise RefusedError(
+                f"the disk under {self.home} is full: what happens could not be recorded, so nothing is done"
+            )
+
+    @staticmethod
+    def _site_of(db: Connection, identity: str) -> str:
+        site = db.scalar(select(operations.c.site).where(operations.c.id == identity))
+        if site is None:
+            raise BadInputError(f"there is no operation {identity!r}")
+        return site
+
+    @staticmethod
+    def _operation(db: Connection, row: Any) -> Operation:
+        known: Select[Any] = select(runs.c.run).where(runs.c.operation == row.id)
+        return Operation(
+            id=row.id, site=row.site, verb=row.verb, plan=Plan.from_json(json.loads(row.plan)),
+            plan_hash=row.plan_hash, state=OperationState(row.state), reason=row.reason, message=row.message,
+            remains=tuple(json.loads(row.remains)), origin=row.origin, parent=row.parent, version=row.version,
+            site_file=row.site_file, created=_time(row.created), updated=_time(row.updated),
+            runs=tuple(db.execute(known).scalars().all()),
+        )  # fmt: skip
 
 
-def check_epoch(connection: sa.Connection, entry: Entry) -> None:
-    """Raise BusyError when the entry's epoch (if it has one) is not the current one of its site."""
-    if not entry.epoch:
-        return
-    row = connection.execute(
-        sa.select(db.sites.c.epoch, db.sites.c.op).where(db.sites.c.site == entry.site)
-    ).first()
-    if row is None or row.epoch != entry.epoch:
-        now = "nobody" if row is None else f"operation {row.op} (epoch {row.epoch})"
-        raise BusyError(f"epoch {entry.epoch} of {entry.site} is over: the site is held by {now}")
+def _prepare_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        # SQLAlchemy begins transactions itself; sqlite3's own idea of when would come too late for the chain.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA busy_timeout={BUSY_S * 1000}")
 
 
-def verify(read: sa.Connection) -> list[str]:
-    """Compare the chain with itself, with its head, and with the tables projected from it."""
-    found: list[str] = []
-    prev, seq = GENESIS, 0
-    states: dict[str, tuple[str, str]] = {}
-    epochs: dict[str, int] = {}
-    for row in read.execute(sa.select(db.records).order_by(db.records.c.seq)):
-        seq += 1
-        if row.seq != seq:
-            found.append(f"record {seq} is missing")
-            seq = row.seq
+def _begin_immediate(db: Connection) -> None:
+    deadline = time.monotonic() + BUSY_S
+    while True:
         try:
-            record = db.read_record(row)
-        except (ValueError, TypeError) as error:
-            found.append(f"record {row.seq} cannot be read: {error}")
+            db.exec_driver_sql("BEGIN IMMEDIATE")
+        except OperationalError:
+            if time.monotonic() > deadline:
+                raise
         else:
-            found += record.problems(prev)
-            _project(record, states, epochs)
-        prev = row.hash
-    head = read.execute(sa.select(db.head)).first()
-    if head is None or (head.seq, head.hash) != (seq, prev):
-        found.append(
-            f"the journal ends at record {seq}, its head says otherwise: records are missing"
-        )
-    return found + _compare(read, states, epochs)
-
-
-def _project(record: Record, states: dict[str, tuple[str, str]], epochs: dict[str, int]) -> None:
-    entry = record.entry
-    if entry.phase is Phase.CREATED:
-        states[entry.op] = (OperationState.PLANNED, entry.plan_hash)
-    elif entry.phase is Phase.STATE:
-        states[entry.op] = (str(entry.body.get("state")), entry.plan_hash)
-    elif entry.phase is Phase.EPOCH:
-        epochs[entry.site] = entry.epoch
-
-
-def _compare(
-    read: sa.Connection, states: dict[str, tuple[str, str]], epochs: dict[str, int]
-) -> list[str]:
-    rows = read.execute(sa.select(db.operations))
-    tables = {row.id: (row.state, row.plan_hash) for row in rows}
-    found = [
-        f"operation {op}: the table says {tables.get(op)}, its records say {states.get(op)}"
-        for op in sorted(states.keys() | tables.keys())
-        if tables.get(op) != states.get(op)
-    ]
-    held = {row.site: row.epoch for row in read.execute(sa.select(db.sites))}
-    return found + [
-        f"site {site}: the table says epoch {held.get(site)}, its records say {epochs.get(site)}"
-        for site in sorted(epochs.keys() | held.keys())
-        if held.get(site) != epochs.get(site)
-    ]
-
-
-def _set_state(write: db.Writer, entry: Entry) -> Record:
-    check_epoch(write.connection, entry)
-    record = write.append(entry)
-    write.connection.execute(
-        sa.update(db.operations)
-        .where(db.operations.c.id == entry.op)
-        .values(
-            state=entry.body["state"],
-            reason=entry.reason,
-            message=entry.body["message"],
-            updated=record.time.isoformat(),
-        )
-    )
-    return record
-
-
-def _operations(read: sa.Connection, which: sa.ColumnElement[bool]) -> list[Operation]:
-    runs: dict[str, list[str]] = {}
-    attached = sa.select(db.records.c.op, db.records.c.run).where(db.records.c.phase == Phase.RUN)
-    mine = db.records.c.op.in_(sa.select(db.operations.c.id).where(which))
-    for row in read.execute(attached.where(mine).order_by(db.records.c.seq)):
-        runs.setdefault(row.op, []).append(row.run)
-    joined = sa.select(db.operations, db.records.c.body).join(
-        db.records, db.records.c.seq == db.operations.c.created_seq
-    )
-    newest_first = joined.where(which).order_by(db.operations.c.created_seq.desc())
-    return [_operation(row, runs.get(row.id, [])) for row in read.execute(newest_first)]
-
-
-def _operation(row: sa.Row[Any], runs: list[str]) -> Operation:
-    try:
-        body = db.loads(row.body)
-        state = OperationState(row.state)
-    except ValueError as error:
-        raise NeedsHumanError(f"operation {row.id} cannot be read: {error}") from error
-    return Operation(
-        id=row.id,
-        site=row.site,
-        verb=row.verb,
-        plan_hash=row.plan_hash,
-        state=state,
-        reason=row.reason or None,
-        message=row.message,
-        created=datetime.fromisoformat(row.created),
-        updated=datetime.fromisoformat(row.updated),
-        runs=tuple(runs),
-        parent=row.parent or None,
-        created_seq=row.created_seq,
-        created_body=body,
-    )
-
-
-def _approval(record: Record) -> Approval:
-    entry = record.entry
-    return Approval(entry.op, entry.plan_hash, str(entry.body["by"]), record.time)
-
-
-def _stop_request(record: Record) -> StopRequest:
-    entry = record.entry
-    return StopRequest(entry.op, str(entry.body["by"]), record.time, entry.body["cancel"] is True)
-
-
-def _seconds(record: Record) -> float:
-    took = record.body["took"]
-    return float(took) if isinstance(took, int | float) else 0.0
+            return
 
 
 def _new_id() -> str:
-    tenths = int((datetime.now(UTC) - _ID_EPOCH) / timedelta(milliseconds=100))
-    digits = ""
-    for _ in range(8):
-        tenths, digit = divmod(tenths, len(_ALPHABET))
-        digits = _ALPHABET[digit] + digits
-    return digits + "".join(secrets.choice(_ALPHABET) for _ in range(4))
+    """Twelve signs that sort by time: seconds since 2026 in base 30, then chance."""
+    seconds = int(time.time()) - 1_767_225_600
+    signs = ""
+    for _ in range(7):
+        seconds, digit = divmod(seconds, len(ALPHABET))
+        signs = ALPHABET[digit] + signs
+    return signs + "".join(secrets.choice(ALPHABET) for _ in range(5))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _step(row: Any) -> StepState:
+    return StepState(
+        key=row.key, state=row.state, attempts=row.attempts, deaths=row.deaths, effects=row.effects,
+        started=_time(row.started) if row.started else None,
+        ended=_time(row.ended) if row.ended else None,
+        intent=_time(row.intent) if row.intent else None,
+        deadline=timedelta(seconds=row.deadline) if row.deadline is not None else None,
+        handle=json.loads(row.handle) if row.handle else None,
+        evidence=json.loads(row.evidence) if row.evidence else None,
+        message=row.message,
+    )  # fmt: skip

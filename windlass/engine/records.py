@@ -1,175 +1,102 @@
-"""One line of the journal: what it says, how it is chained to the one before, and how both are checked.
+"""What the journal keeps, as values."""
 
-Pure values; where they are stored is `database.py`'s affair.
-"""
-
-import hashlib
-import json
-import zlib
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
-from windlass.models.plan import Json, JsonObject
-
-# Raised when a record, or what a resume concludes from records, changes its meaning.
-SCHEMA = 1
-
-# What the first record names as the one before it.
-GENESIS = "sha256:" + "0" * 64
+from windlass.models.plan import JsonObject, Plan
 
 
-class Phase(StrEnum):
-    """What a record says. The first group is about a step, the second about an operation or a site."""
+class OperationState(StrEnum):
+    """Where an operation is. DONE, REFUSED and CANCELLED are ends; the others can go on."""
 
-    LOOK = "LOOK"
-    """An attempt began by observing: a gate, or a step whose earlier effect is not settled."""
-    INTENT = "INTENT"
-    """The effect is about to be made; durable before it is."""
-    HANDLE = "HANDLE"
-    """The call returned, or its trace was found; the body has the handle (null: it had none)."""
-    DONE = "DONE"
-    FAILED = "FAILED"
-    REFUSED = "REFUSED"
-    PARKED = "PARKED"
-
-    CREATED = "CREATED"
-    STATE = "STATE"
-    RUN = "RUN"
-    APPROVED = "APPROVED"
-    STOP = "STOP"
-    EPOCH = "EPOCH"
-    FROZEN = "FROZEN"
-    THAWED = "THAWED"
-
-
-STEP_PHASES = frozenset(
-    {
-        Phase.LOOK,
-        Phase.INTENT,
-        Phase.HANDLE,
-        Phase.DONE,
-        Phase.FAILED,
-        Phase.REFUSED,
-        Phase.PARKED,
-    }
-)
-CLOSING = frozenset({Phase.DONE, Phase.FAILED, Phase.REFUSED, Phase.PARKED})
-
-
-class Sent(StrEnum):
-    """What is known of an attempt's effect when its record was written."""
-
-    NO = "no"
-    """Nothing left this process."""
+    PLANNED = "planned"
+    AWAITING_APPROVAL = "awaiting-approval"
+    RUNNING = "running"
+    PARKED = "parked"
+    FAILED = "failed"
+    NEEDS_HUMAN = "needs-human"
+    DONE = "done"
     REFUSED = "refused"
-    """The target answered, and said no."""
-    UNKNOWN = "unknown"
-    """It may have left; no answer came."""
-    YES = "yes"
-    """The call returned."""
+    CANCELLED = "cancelled"
+
+
+ENDS = frozenset({OperationState.DONE, OperationState.REFUSED, OperationState.CANCELLED})
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What somebody wants written. `epoch` 0 and empty strings mean "does not apply"."""
+class Operation:
+    """One run of a verb on a site. `reason` is a reason code, `message` a sentence."""
 
-    phase: Phase
+    id: str
     site: str
-    op: str = ""
-    step: str = ""
-    target: str = ""
-    attempt: int = 0
-    epoch: int = 0
-    run: str = ""
-    plan_hash: str = ""
-    inputs: str = ""
-    reason: str = ""
-    body: JsonObject = field(default_factory=dict[str, Json])
+    verb: str
+    plan: Plan
+    plan_hash: str
+    state: OperationState
+    reason: str
+    message: str
+    remains: tuple[str, ...]
+    origin: str
+    parent: str | None
+    version: str
+    site_file: str
+    created: datetime
+    updated: datetime
+    runs: tuple[str, ...] = ()
+
+    @property
+    def is_ended(self) -> bool:
+        return self.state in ENDS
 
 
 @dataclass(frozen=True)
-class Record:
-    """An entry as it was written: numbered, timed, chained."""
+class StepState:
+    """One step: pending, intent (an effect may be out), running (its handle is known), done, failed, parked.
 
-    seq: int
-    time: datetime
-    entry: Entry
-    prev: str
-    schema: int
-    checksum: str
-    hash: str
+    `deaths` counts the times a process died in it, `effects` the calls that were sent.
+    """
 
-    @property
-    def phase(self) -> Phase:
-        return self.entry.phase
-
-    @property
-    def body(self) -> JsonObject:
-        return self.entry.body
-
-    def to_json(self) -> dict[str, Any]:
-        """The record as one JSON object, chain included, as it is exported."""
-        return _content(self.seq, self.time, self.entry, self.prev, self.schema) | {
-            "checksum": self.checksum,
-            "hash": self.hash,
-        }
-
-    def problems(self, prev: str) -> list[str]:
-        """What is wrong with this record when `prev` is the hash of the one before it."""
-        again = chained(self.seq, self.time, self.entry, prev=self.prev, schema=self.schema)
-        found: list[str] = []
-        if again.checksum != self.checksum:
-            found.append(f"record {self.seq}: its checksum does not fit its content")
-        if again.hash != self.hash:
-            found.append(f"record {self.seq}: its hash does not fit its content")
-        if self.prev != prev:
-            found.append(f"record {self.seq}: it does not follow the record before it")
-        return found
+    key: str
+    state: str
+    attempts: int = 0
+    deaths: int = 0
+    effects: int = 0
+    started: datetime | None = None
+    ended: datetime | None = None
+    intent: datetime | None = None
+    deadline: timedelta | None = None
+    handle: JsonObject | None = None
+    evidence: JsonObject | None = None
+    message: str = ""
 
 
-def chained(seq: int, time: datetime, entry: Entry, *, prev: str, schema: int = SCHEMA) -> Record:
-    """The record that `entry` becomes after the record whose hash is `prev`."""
-    content = canonical(_content(seq, time, entry, prev, schema)).encode()
-    return Record(
-        seq=seq,
-        time=time,
-        entry=entry,
-        prev=prev,
-        schema=schema,
-        checksum=f"{zlib.crc32(content):08x}",
-        hash="sha256:" + hashlib.sha256(content).hexdigest(),
-    )
+@dataclass(frozen=True)
+class Freeze:
+    site: str
+    reason: str
+    by: str
+    since: datetime
 
 
-def canonical(value: Any) -> str:
-    """The one way a value is written where its bytes matter."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+@dataclass(frozen=True)
+class Approval:
+    operation: str
+    plan_hash: str
+    by: str
+    reason: str
+    at: datetime
 
 
-def digest(value: Any) -> str:
-    return "sha256:" + hashlib.sha256(canonical(value).encode()).hexdigest()
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a site's lock. `renewed` is seconds since 1970."""
 
-
-def _content(seq: int, time: datetime, entry: Entry, prev: str, schema: int) -> dict[str, Any]:
-    return {
-        "seq": seq,
-        "time": time.isoformat(timespec="microseconds"),
-        "phase": entry.phase.value,
-        "site": entry.site,
-        "op": entry.op,
-        "step": entry.step,
-        "target": entry.target,
-        "attempt": entry.attempt,
-        "epoch": entry.epoch,
-        "run": entry.run,
-        "plan_hash": entry.plan_hash,
-        "inputs": entry.inputs,
-        "reason": entry.reason,
-        "body": entry.body,
-        "schema": schema,
-        "prev": prev,
-    }
+    site: str
+    epoch: int
+    operation: str
+    run: str
+    pid: int
+    host: str
+    renewed: float
+    held: bool = field(default=True)
