@@ -1,6 +1,7 @@
 """The Kubernetes client against servers that say exactly one thing: what it means, and what was sent."""
 
 import base64
+import contextlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -301,3 +302,22 @@ def test_a_broken_kubeconfig_is_refused_without_quoting_it(tmp_path: Path, conte
 
     with pytest.raises(BadInputError, match="makes no sense"):
         client(path)
+
+
+ODD: list[Any] = [
+    {"metadata": []},
+    {"status": {"conditions": [1]}},
+    {"status": {"addresses": [{}]}},
+    {"spec": {"taints": "x"}},
+    5,
+]
+
+
+@pytest.mark.parametrize("item", ODD)
+def test_a_node_of_any_shape_is_an_answer_or_unreachable(api: Api, item: Any):
+    api.says = lambda _: json(200, {"items": [item], "metadata": {}})
+
+    with api.client() as kubernetes, contextlib.suppress(UnreachableError):
+        kubernetes.nodes()
+
+    assert len(api.asked) == 1

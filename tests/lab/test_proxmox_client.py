@@ -1,5 +1,6 @@
 """The Proxmox client against servers that say exactly one thing: what it means, and what was sent to whom."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -413,3 +414,49 @@ def test_an_answer_of_another_shape_is_no_answer(proxmox: Proxmox):
 
     with proxmox.client() as pve, pytest.raises(UnreachableError, match="not what it should be"):
         pve.storages("pve1")
+
+
+READS: dict[str, Callable[[ProxmoxClient], object]] = {
+    "version": ProxmoxClient.version,
+    "cluster": ProxmoxClient.cluster,
+    "host": lambda pve: pve.host("pve1"),
+    "host_time": lambda pve: pve.host_time("pve1"),
+    "permissions": ProxmoxClient.permissions,
+    "storages": lambda pve: pve.storages("pve1"),
+    "bridges": lambda pve: pve.bridges("pve1"),
+    "pci_mappings": ProxmoxClient.pci_mappings,
+    "pool": lambda pve: pve.pool("p"),
+    "content": lambda pve: pve.content("pve1", "local", "iso"),
+    "image_metadata": lambda pve: pve.image_metadata("pve1", "https://f.test/x"),
+    "vms": ProxmoxClient.vms,
+    "vm_config": lambda pve: pve.vm_config("pve1", 101),
+    "vm_status": lambda pve: pve.vm_status("pve1", 101),
+    "task": lambda pve: pve.task(Upid(UPID)),
+    "task_log": lambda pve: pve.task_log(Upid(UPID), 5),
+    "tasks": lambda pve: pve.tasks("pve1", None, None, START),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_read_of_any_shape_is_an_answer_or_unreachable(proxmox: Proxmox, name: str):
+    shapes: list[Any] = [
+        "text",
+        5,
+        True,
+        [],
+        {},
+        [1],
+        [None],
+        [[]],
+        [{}],
+        {"": ""},
+        {"status": [1]},
+    ]
+    with proxmox.client() as pve:
+        for shape in shapes:
+            says = ok(shape)
+            proxmox.says = lambda _, says=says: says
+            with contextlib.suppress(UnreachableError):
+                READS[name](pve)
+
+    assert len(proxmox.peer.requests) >= len(shapes)

@@ -6,12 +6,13 @@ redirect is followed, and every call, paging included, has one total deadline.
 
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -40,6 +41,8 @@ from windlass.errors import (
 )
 from windlass.models.kubernetes import ApplicationState, NodeState, PodState, WorkloadState
 from windlass.models.plan import JsonObject
+
+T = TypeVar("T")
 
 ARGO = "argoproj.io/v1alpha1"
 # What kubectl asks for at a time; a page stays far below what an API server compacts away.
@@ -89,26 +92,26 @@ class KubernetesClient:
 
     def version(self) -> str:
         """Return the API server's version, such as `v1.36.1`."""
-        return self._get("/version")["gitVersion"]
+        return str(self._get("/version").get("gitVersion", ""))
 
     def nodes(self) -> tuple[NodeState, ...]:
-        return tuple(map(node_state, self.list_objects("v1", "Node")))
+        return _read(node_state, self.list_objects("v1", "Node"))
 
     def pods(self, namespace: str | None, selector: str | None = None) -> tuple[PodState, ...]:
         """Return pods of a namespace, or of all; `selector` is a label selector."""
-        return tuple(map(pod_state, self.list_objects("v1", "Pod", namespace, selector)))
+        return _read(pod_state, self.list_objects("v1", "Pod", namespace, selector))
 
     def workload(self, kind: str, namespace: str, name: str) -> WorkloadState | None:
         """Return how far a Deployment, StatefulSet or DaemonSet is; None: there is none."""
         found = self.get("apps/v1", kind, namespace, name)
-        return None if found is None else workload_state(kind, found)
+        return None if found is None else _read(partial(workload_state, kind), [found])[0]
 
     def application(self, name: str, namespace: str) -> ApplicationState | None:
         """Return an Argo CD Application; None: there is none, or the API does not know Applications yet."""
         if not self.serves(ARGO, "Application"):
             return None
         found = self.get(ARGO, "Application", namespace, name)
-        return None if found is None else application_state(found)
+        return None if found is None else _read(application_state, [found])[0]
 
     # Objects
 
@@ -308,6 +311,16 @@ class _Pool(urllib3.PoolManager):
     ) -> urllib3.BaseHTTPResponse:
         del redirect
         return super().urlopen(method, url, redirect=False, **{**kw, "retries": False})
+
+
+def _read(as_answer: Callable[[JsonObject], T], objects: Iterable[JsonObject]) -> tuple[T, ...]:
+    """Return objects as answers; an object of another shape is no answer."""
+    try:
+        return tuple(map(as_answer, objects))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UnreachableError(
+            f"a Kubernetes object is not what it should be: {error!r}"
+        ) from error
 
 
 def _root(api_version: str) -> str:
