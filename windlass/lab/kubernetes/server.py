@@ -19,11 +19,18 @@ PodLogs = Callable[[str, str, str], AsyncIterator[bytes] | None]
 class Listener:
     """One API server process: an address that answers. Closing it cuts its connections."""
 
-    def __init__(self, runner: web.ServerRunner, port: int) -> None:
+    def __init__(self, server: web.Server, runner: web.ServerRunner, port: int) -> None:
+        self._server = server
         self._runner = runner
         self.port = port
 
     async def close(self) -> None:
+        """Stop listening and reset every connection, as a machine that is switched off does."""
+        for site in list(self._runner.sites):
+            await site.stop()
+        for connection in self._server.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
         await self._runner.cleanup()
 
 
@@ -72,7 +79,7 @@ class KubernetesApi:
         site = web.TCPSite(runner, str(address), port, ssl_context=tls)
         await site.start()
         bound: int = runner.addresses[0][1]
-        return Listener(runner, bound)
+        return Listener(server, runner, bound)
 
     def wipe(self) -> None:
         """The keyspace is gone: no objects, revisions start again. API servers that run make their own anew."""
