@@ -131,6 +131,10 @@ class MachineConfig:
         return tuple(map(str, rows(self.cluster, "extraManifests")))
 
     @property
+    def extra_manifest_headers(self) -> dict[str, str]:
+        return {str(k): str(v) for k, v in table(self.cluster, "extraManifestHeaders").items()}
+
+    @property
     def inline_manifests(self) -> tuple[tuple[str, str], ...]:
         """Names and contents."""
         listed = tables(self.cluster, "inlineManifests")

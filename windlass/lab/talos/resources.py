@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from windlass.lab.talos.machine import Machine
 
 VOLUME_READY = 6
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 MACHINE_TYPES = {"init": 1, "controlplane": 2, "worker": 3}
 MIB, GIB = 1 << 20, 1 << 30
 # What the system partitions take from a disk before EPHEMERAL gets the rest.
@@ -32,12 +33,8 @@ class Described:
     proto: Message | None = None
     annotations: tuple[tuple[str, str], ...] = ()
 
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.type, self.id
-
     def yaml_spec(self) -> str:
-        text = yaml.safe_dump(self.yaml, sort_keys=False, width=1 << 20)
+        text = yaml.dump(self.yaml, Dumper=_DUMPER, sort_keys=False, width=1 << 20)
         return text.removesuffix("...\n")
 
     def proto_spec(self) -> bytes:
@@ -50,9 +47,9 @@ class Part(Protocol):
     def __call__(self, machine: "Machine") -> Iterable[Described]: ...
 
 
-def describe(machine: "Machine") -> dict[tuple[str, str], Described]:
-    """Everything that a machine which has booted says about itself."""
-    return {resource.key: resource for part in PARTS for resource in part(machine)}
+def describe(machine: "Machine", kind: str) -> Iterator[Described]:
+    """What a machine that has booted says about itself, of one kind of resource."""
+    return (resource for part in PARTS for resource in part(machine) if resource.type == kind)
 
 
 def _definitions(machine: "Machine") -> Iterator[Described]:

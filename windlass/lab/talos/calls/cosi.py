@@ -18,7 +18,6 @@ from windlass.lab.talos.rpc import ADMIN, READER, Call, answers
 from windlass.lab.talos.services import stamp
 from windlass.protos.talosapi import cosi_pb2 as pb
 
-Key = tuple[str, str]
 State = "/cosi.resource.State/"
 
 
@@ -46,30 +45,33 @@ class Memory:
     """Versions of all resources of one boot; a resource that changed has a higher one."""
 
     def __init__(self) -> None:
-        self._versions: dict[Key, Version] = {}
+        self._versions: dict[str, dict[str, Version]] = {}
 
-    def refresh(self, machine: Machine) -> dict[Key, Version]:
-        now, found = stamp(machine.fleet.world.clock.time()), describe(machine)
-        for key, resource in found.items():
+    def refresh(self, machine: Machine, kind: str) -> dict[str, Version]:
+        """The resources of this kind as they are now, by id."""
+        now, known = stamp(machine.fleet.world.clock.time()), self._versions.get(kind, {})
+        fresh: dict[str, Version] = {}
+        for resource in describe(machine, kind):
             spec = pb.Spec(proto_spec=resource.proto_spec(), yaml_spec=resource.yaml_spec())
-            known = self._versions.get(key)
-            if known is None:
-                self._versions[key] = Version(spec, 1, now, now, resource)
-            elif known.spec != spec:
-                self._versions[key] = Version(spec, known.number + 1, known.created, now, resource)
-        for key in [key for key in self._versions if key not in found]:
-            del self._versions[key]
-        return dict(self._versions)
+            before = known.get(resource.id)
+            if before is None:
+                fresh[resource.id] = Version(spec, 1, now, now, resource)
+            elif before.spec != spec:
+                fresh[resource.id] = Version(spec, before.number + 1, before.created, now, resource)
+            else:
+                fresh[resource.id] = before
+        self._versions[kind] = fresh
+        return fresh
 
 
 _memories: WeakKeyDictionary[Boot, Memory] = WeakKeyDictionary()
 
 
-def resources(machine: Machine) -> dict[Key, Version]:
-    """All resources of a machine as they are now."""
+def resources(machine: Machine, kind: str) -> dict[str, Version]:
+    """All resources of one kind of a machine as they are now, by id."""
     if machine.boot is None:
         raise GRPCError(Status.UNAVAILABLE, "error reading from server: EOF")
-    return _memories.setdefault(machine.boot, Memory()).refresh(machine)
+    return _memories.setdefault(machine.boot, Memory()).refresh(machine, kind)
 
 
 def _check(call: Call[pb.GetRequest] | Call[pb.ListRequest] | Call[pb.WatchRequest]) -> None:
@@ -89,7 +91,7 @@ def _check(call: Call[pb.GetRequest] | Call[pb.ListRequest] | Call[pb.WatchReque
 async def get(call: Call[pb.GetRequest]) -> pb.GetResponse:
     _check(call)
     request = call.request
-    found = resources(call.machine).get((request.type, request.id))
+    found = resources(call.machine, request.type).get(request.id)
     if found is None:
         name = f"{request.type}({request.namespace}/{request.id}@undefined)"
         raise GRPCError(Status.NOT_FOUND, f"resource {name} doesn't exist")
@@ -103,8 +105,8 @@ async def list_(call: Call[pb.ListRequest]) -> AsyncIterator[pb.ListResponse]:
     if options.label_query:
         raise GRPCError(Status.UNIMPLEMENTED, "the lab has no label queries")
     wanted = re.compile(options.id_query.regexp)
-    for (kind, name), version in resources(call.machine).items():
-        if kind == call.request.type and wanted.search(name):
+    for name, version in resources(call.machine, call.request.type).items():
+        if wanted.search(name):
             yield pb.ListResponse(resource=version.message())
 
 
@@ -137,16 +139,15 @@ async def watch(call: Call[pb.WatchRequest]) -> AsyncIterator[pb.WatchResponse]:
         stop()
 
 
-def _selected(call: Call[pb.WatchRequest]) -> dict[Key, Version]:
+def _selected(call: Call[pb.WatchRequest]) -> dict[str, Version]:
     request = call.request
-    return {
-        key: version
-        for key, version in resources(call.machine).items()
-        if key[0] == request.type and (not request.HasField("id") or key[1] == request.id)
-    }
+    found = resources(call.machine, request.type)
+    if not request.HasField("id"):
+        return found
+    return {request.id: found[request.id]} if request.id in found else {}
 
 
-def _first(call: Call[pb.WatchRequest], seen: dict[Key, Version]) -> pb.WatchResponse:
+def _first(call: Call[pb.WatchRequest], seen: dict[str, Version]) -> pb.WatchResponse:
     """A watch of one resource begins with it, or with the tombstone of what is not there."""
     if seen:
         return _event(pb.Event.CREATED, next(iter(seen.values())))
@@ -169,7 +170,7 @@ def _event(kind: pb.Event.Type, version: Version, old: Version | None = None) ->
     )
 
 
-def _differences(old: dict[Key, Version], new: dict[Key, Version]) -> Iterable[pb.WatchResponse]:
+def _differences(old: dict[str, Version], new: dict[str, Version]) -> Iterable[pb.WatchResponse]:
     gone = (_event(pb.Event.DESTROYED, old[key]) for key in old if key not in new)
     fresh = (
         _event(pb.Event.UPDATED if key in old else pb.Event.CREATED, version, old.get(key))
