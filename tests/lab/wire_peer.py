@@ -126,6 +126,7 @@ class Peer:
             contextlib.suppress(OSError),
             self._context.wrap_socket(plain, server_side=True) as tls,
         ):
+            tls.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             tls.settimeout(0.2)
             while not self._stop.is_set() and self._one(tls):
                 pass
