@@ -86,6 +86,7 @@ class Cluster:
     vip: str | None = None
     cni: str = "none"
     version: str = VERSION
+    extra: tuple[str, ...] = ()
     os: Identity = field(
         default_factory=lambda: authority(Subject(None, ("talos",)), elliptic=False)
     )
@@ -123,7 +124,7 @@ class Cluster:
                     ("apiServer", "kube-apiserver"), ("controllerManager", "kube-controller-manager"),
                     ("proxy", "kube-proxy"), ("scheduler", "kube-scheduler"),
                 )
-            } | {"etcd": {"ca": _pair(self.etcd)}}  # fmt: skip
+            } | {"etcd": {"ca": _pair(self.etcd)}, "extraManifests": list(self.extra)}  # fmt: skip
         return {
             "version": "v1alpha1",
             "persist": True,
