@@ -58,7 +58,12 @@ class Plane:
         self.session.headers["User-Agent"] = "suite/1"
 
     def call(
-        self, method: str, path: str, body: Any = None, media: str = "application/json", **query: Any
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        media: str = "application/json",
+        **query: Any,
     ) -> Answer:
         raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         answer = self.session.request(

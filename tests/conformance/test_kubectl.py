@@ -39,13 +39,17 @@ class Kubectl:
     def run(self, *arguments: str, manifest: Any = None, code: int = 0) -> str:
         """What it prints; `manifest` goes to its standard input, `code` is how it must end."""
         with self.start(*arguments) as process:
-            said, _ = process.communicate(yaml.safe_dump(manifest) if manifest else None, timeout=40)
+            said, _ = process.communicate(
+                yaml.safe_dump(manifest) if manifest else None, timeout=40
+            )
         assert process.returncode == code, said
         return said
 
 
 @pytest.fixture(scope="module", params=["realplane", "lab"])
-def kubectl(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
+def kubectl(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Kubectl]:
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "realplane":
         with real_plane(folder, "127.26.0.3", "--no-controllers") as real:
@@ -85,7 +89,9 @@ def test_create_namespace(kubectl: Kubectl):
     said = kubectl.run("create", "namespace", "made-by-kubectl")
 
     assert said == "namespace/made-by-kubectl created\n"
-    assert kubectl.plane.get("/api/v1/namespaces/made-by-kubectl").ok()["status"]["phase"] == "Active"
+    assert (
+        kubectl.plane.get("/api/v1/namespaces/made-by-kubectl").ok()["status"]["phase"] == "Active"
+    )
 
 
 def test_get_prints_columns(kubectl: Kubectl, space: str):
@@ -177,9 +183,18 @@ def test_diff(kubectl: Kubectl, space: str):
 @pytest.mark.parametrize(
     ("kind", "patch"),
     [
-        ("strategic", '{"spec":{"template":{"spec":{"containers":[{"name":"web","image":"nginx:9"}]}}}}'),
-        ("merge", '{"spec":{"template":{"spec":{"containers":[{"name":"web","image":"nginx:9"}]}}}}'),
-        ("json", '[{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"nginx:9"}]'),
+        (
+            "strategic",
+            '{"spec":{"template":{"spec":{"containers":[{"name":"web","image":"nginx:9"}]}}}}',
+        ),
+        (
+            "merge",
+            '{"spec":{"template":{"spec":{"containers":[{"name":"web","image":"nginx:9"}]}}}}',
+        ),
+        (
+            "json",
+            '[{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"nginx:9"}]',
+        ),
     ],
 )
 def test_patch(kubectl: Kubectl, space: str, kind: str, patch: str):
@@ -245,7 +260,13 @@ def test_wait_for_one_pod_does_not_take_another(kubectl: Kubectl, space: str):
 
 
 def pod(name: str, node: str) -> Any:
-    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "1", "controller": True}
+    owner = {
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "name": "web",
+        "uid": "1",
+        "controller": True,
+    }
     spec = {"containers": [{"name": "c", "image": "nginx:1"}], "nodeName": node,
             "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 1}  # fmt: skip
     metadata = {"name": name, "labels": {"app": "web"}, "ownerReferences": [owner]}
@@ -279,7 +300,9 @@ def test_drain_waits_for_the_budget(kubectl: Kubectl, space: str):
     path = ready_pod(kubectl, space, "web-1")
     budgets = f"/apis/policy/v1/namespaces/{space}/poddisruptionbudgets"
     selector = {"matchLabels": {"app": "web"}}
-    plane.post(budgets, {"metadata": {"name": "web"}, "spec": {"minAvailable": 1, "selector": selector}})
+    plane.post(
+        budgets, {"metadata": {"name": "web"}, "spec": {"minAvailable": 1, "selector": selector}}
+    )
     held = {"observedGeneration": 1, "disruptionsAllowed": 0, "currentHealthy": 1,
             "desiredHealthy": 1, "expectedPods": 1}  # fmt: skip
     plane.merge(f"{budgets}/web/status", {"status": held}).ok()

@@ -12,7 +12,9 @@ Spec = dict[str, Any]
 
 
 @pytest.fixture(scope="module", params=["realplane", "lab"])
-def plane(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+def plane(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Plane]:
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "realplane":
         with real_plane(folder, "127.26.0.2") as real:
@@ -48,7 +50,12 @@ def deployment(name: str, **spec: Any) -> Document:
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": name},
-        "spec": {"replicas": 0, "selector": {"matchLabels": {"app": name}}, "template": template, **spec},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": {"app": name}},
+            "template": template,
+            **spec,
+        },
     }
 
 
@@ -180,7 +187,9 @@ REFUSALS: dict[tuple[str, str, str], Document] = {
             "name": "Upper",
             "kind": "ConfigMap",
             "causes": [
-                _cause("FieldValueInvalid", f'Invalid value: "Upper": {_SUBDOMAIN}', "metadata.name")
+                _cause(
+                    "FieldValueInvalid", f'Invalid value: "Upper": {_SUBDOMAIN}', "metadata.name"
+                )
             ],
         },
     ),
@@ -218,7 +227,10 @@ REFUSALS: dict[tuple[str, str, str], Document] = {
         "invalid syntax",
     ),
     ("POST", "/named", "{'metadata': {'name': 'named'}}"): _refusal(
-        405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {}
+        405,
+        "MethodNotAllowed",
+        "the server does not allow this method on the requested resource",
+        {},
     ),
 }
 
@@ -348,7 +360,9 @@ def test_everything_invalid_is_listed(plane: Plane, deployments: str):
 def test_a_selector_is_for_ever(plane: Plane, deployments: str):
     plane.post(deployments, deployment("web")).ok()
 
-    answer = plane.merge(f"{deployments}/web", {"spec": {"selector": {"matchLabels": {"app": "x"}}}})
+    answer = plane.merge(
+        f"{deployments}/web", {"spec": {"selector": {"matchLabels": {"app": "x"}}}}
+    )
 
     assert answer.code == 422
     assert {c["field"] for c in answer.doc["details"]["causes"]} == {
@@ -599,7 +613,10 @@ def test_a_json_patch_is_all_or_nothing(plane: Plane, maps: str):
 
     failed = plane.json_patch(
         f"{maps}/a",
-        [{"op": "replace", "path": "/data/x", "value": "2"}, {"op": "remove", "path": "/data/absent"}],
+        [
+            {"op": "replace", "path": "/data/x", "value": "2"},
+            {"op": "remove", "path": "/data/absent"},
+        ],
     )
 
     assert (failed.code, failed.doc["reason"]) == (422, "Invalid")
@@ -612,7 +629,10 @@ def test_a_json_patch_tests(plane: Plane, maps: str):
     refused = plane.json_patch(f"{maps}/a", [{"op": "test", "path": "/data/x", "value": "9"}])
     done = plane.json_patch(
         f"{maps}/a",
-        [{"op": "test", "path": "/data/x", "value": "1"}, {"op": "add", "path": "/data/y", "value": "2"}],
+        [
+            {"op": "test", "path": "/data/x", "value": "1"},
+            {"op": "add", "path": "/data/y", "value": "2"},
+        ],
     ).ok()
 
     assert refused.code == 422
@@ -803,7 +823,9 @@ def test_an_update_takes_a_field_from_an_applier(plane: Plane, deployments: str)
     changed = plane.merge(f"{deployments}/web", {"spec": {"minReadySeconds": 5}}).ok()
 
     assert owned(scaled, "suite", "Update") == {"f:spec": {"f:paused": {}}}
-    assert owned(changed, "suite", "Update") == {"f:spec": {"f:minReadySeconds": {}, "f:paused": {}}}
+    assert owned(changed, "suite", "Update") == {
+        "f:spec": {"f:minReadySeconds": {}, "f:paused": {}}
+    }
 
 
 def test_an_applied_list_keeps_the_others_elements(plane: Plane, deployments: str):
@@ -857,7 +879,8 @@ def test_status_is_written_apart(plane: Plane, deployments: str):
 
     ignored = plane.merge(f"{deployments}/web", {"status": {"collisionCount": 7}}).ok()
     written = plane.merge(
-        f"{deployments}/web/status", {"status": {"collisionCount": 8}, "spec": {"minReadySeconds": 9}}
+        f"{deployments}/web/status",
+        {"status": {"collisionCount": 8}, "spec": {"minReadySeconds": 9}},
     ).ok()
 
     assert "collisionCount" not in ignored["status"]
@@ -894,7 +917,10 @@ def test_an_eviction_asks_the_budget(plane: Plane):
 
     assert refused.code == 429
     assert refused.doc["reason"] == "TooManyRequests"
-    assert refused.doc["message"] == "Cannot evict pod as it would violate the pod's disruption budget."
+    assert (
+        refused.doc["message"]
+        == "Cannot evict pod as it would violate the pod's disruption budget."
+    )
     assert refused.doc["details"]["causes"] == [
         {
             "reason": "DisruptionBudget",
@@ -1064,7 +1090,12 @@ def widgets(plane: Plane) -> str:
 
 
 def widget(called: str, **spec: Any) -> Document:
-    return {"apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": called}, "spec": spec}
+    return {
+        "apiVersion": "example.org/v1",
+        "kind": "Widget",
+        "metadata": {"name": called},
+        "spec": spec,
+    }
 
 
 def test_a_custom_object_is_defaulted_and_pruned(plane: Plane, widgets: str):
@@ -1117,7 +1148,9 @@ def test_unknown_custom_fields_are_errors_when_asked(plane: Plane, widgets: str)
 
 
 def test_a_custom_object_has_status_and_scale(plane: Plane, widgets: str):
-    made = plane.post(widgets, {**widget("sub", size=1, replicas=3), "status": {"replicas": 9}}).ok()
+    made = plane.post(
+        widgets, {**widget("sub", size=1, replicas=3), "status": {"replicas": 9}}
+    ).ok()
 
     seen = plane.merge(f"{widgets}/sub/status", {"status": {"replicas": 2}}).ok()
     scale = plane.get(f"{widgets}/sub/scale").ok()
@@ -1234,9 +1267,17 @@ def test_kinds_are_discovered(plane: Plane):
     group = plane.get("/apis/apps").ok()
 
     eviction = next(one for one in legacy if one["name"] == "pods/eviction")
-    assert (eviction["group"], eviction["version"], eviction["kind"]) == ("policy", "v1", "Eviction")
+    assert (eviction["group"], eviction["version"], eviction["kind"]) == (
+        "policy",
+        "v1",
+        "Eviction",
+    )
     pods = next(one for one in legacy if one["name"] == "pods")
-    assert (pods["shortNames"], pods["categories"], pods["singularName"]) == (["po"], ["all"], "pod")
+    assert (pods["shortNames"], pods["categories"], pods["singularName"]) == (
+        ["po"],
+        ["all"],
+        "pod",
+    )
     assert group["preferredVersion"] == {"groupVersion": "apps/v1", "version": "v1"}
 
 

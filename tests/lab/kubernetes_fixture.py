@@ -1,7 +1,7 @@
 """A Kubernetes API of the lab in a thread, with a kubeconfig for those who need one.
 
-    with serving(folder, "127.16.0.1") as lab:
-        lab.kubeconfig, lab.url, lab.api, lab.world
+with serving(folder, "127.16.0.1") as lab:
+    lab.kubeconfig, lab.url, lab.api, lab.world
 """
 
 import asyncio
@@ -84,7 +84,9 @@ def issue(folder: Path, name: str, groups: tuple[str, ...]) -> Identity:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False
+        )
         .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.CLIENT_AUTH]), False)
         .sign(signer, hashes.SHA256())
     )
@@ -93,7 +95,9 @@ def issue(folder: Path, name: str, groups: tuple[str, ...]) -> Identity:
     crt.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     pem.write_bytes(
         key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
         )
     )
     return Identity(crt, pem)

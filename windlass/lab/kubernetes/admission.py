@@ -54,9 +54,7 @@ def prepare_create(doc: Document, resource: Resource, cluster: Cluster, call: Ca
     validation.check(doc, None, resource)
 
 
-def prepare_update(
-    doc: Document, old: Document, target: Target, call: Call
-) -> None:
+def prepare_update(doc: Document, old: Document, target: Target, call: Call) -> None:
     """Check a complete new state of an object."""
     resource = target.resource
     if resource.custom:
@@ -319,4 +317,3 @@ def is_held(doc: Document) -> bool:
 def mark_deleted(doc: Document) -> None:
     if doc["kind"] == "Namespace":
         doc["status"] = {**(doc.get("status") or {}), "phase": "Terminating"}
-

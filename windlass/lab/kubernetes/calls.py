@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from windlass.lab.kubernetes.resources import Registry, Resource
-from windlass.lab.kubernetes.status import ApiError, bad_request, no_such_resource
+from windlass.lab.kubernetes.status import bad_request, no_such_resource, not_implemented
 
 Document = dict[str, Any]
 
@@ -97,9 +97,7 @@ class Call:
         try:
             return int(text)
         except ValueError as error:
-            raise bad_request(
-                f'strconv.ParseInt: parsing "{text}": invalid syntax'
-            ) from error
+            raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from error
 
 
 def rfc3339(moment: datetime) -> str:
@@ -109,6 +107,7 @@ def rfc3339(moment: datetime) -> str:
 _PATH = re.compile(r"^/(?:api/(?P<core>v1)|apis/(?P<group>[^/]+)/(?P<version>[^/]+))/(?P<rest>.+)$")
 # Below a Namespace object, not inside the namespace.
 _OF_NAMESPACE = ("status", "finalize")
+_LACKING = ("proxy", "exec", "attach", "portforward")
 
 
 def resolve(path: str, registry: Registry) -> Target:
@@ -123,12 +122,16 @@ def resolve(path: str, registry: Registry) -> Target:
     group, version = ("", "v1") if found["core"] else (found["group"], found["version"])
     parts = found["rest"].strip("/").split("/")
     namespace: str | None = None
-    if parts[0] == "namespaces" and len(parts) > 2 and not (
-        group == "" and len(parts) == 3 and parts[2] in _OF_NAMESPACE
+    if (
+        parts[0] == "namespaces"
+        and len(parts) > 2
+        and not (group == "" and len(parts) == 3 and parts[2] in _OF_NAMESPACE)
     ):
         namespace, parts = parts[1], parts[2:]
+    if len(parts) > 2 and parts[2] in _LACKING:
+        raise not_implemented(f"{parts[0]}/{parts[2]}")
     if len(parts) > 3:
-        raise _deeper(parts)
+        raise no_such_resource()
     plural, name, subresource = [*parts, "", ""][:3]
     resource = registry.get(group, version, plural)
     if resource is None or (namespace is not None and not resource.namespaced):
@@ -136,9 +139,3 @@ def resolve(path: str, registry: Registry) -> Target:
     if name and resource.namespaced and namespace is None:
         raise no_such_resource()
     return Target(resource, namespace, name, subresource)
-
-
-def _deeper(parts: list[str]) -> ApiError:
-    if parts[2] == "proxy":
-        return ApiError(501, "NotImplemented", "the lab's Kubernetes API does not have proxies")
-    return no_such_resource()

@@ -75,7 +75,6 @@ class CustomKinds:
             known = self._schemas[key] = _root(self.raw_schema(resource), resource, minor)
         return known
 
-
     def complete(self, doc: Document, resource: Resource, schema: Schema) -> None:
         """Fill in defaults and check an object.
 

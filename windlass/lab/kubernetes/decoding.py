@@ -52,9 +52,7 @@ def _walk(value: Any, schema: Schema, path: str, struct: str, unknown: list[str]
             _walk(below, schema.items, f"{path}[{index}]", struct, unknown)
 
 
-def _walk_object(
-    value: dict[str, Any], schema: Schema, path: str, unknown: list[str]
-) -> None:
+def _walk_object(value: dict[str, Any], schema: Schema, path: str, unknown: list[str]) -> None:
     for key in list(value):
         below, inner = value[key], schema.properties.get(key)
         here = f"{path}.{key}" if path else key

@@ -7,14 +7,14 @@ import orjson
 import yaml
 from aiohttp import web
 
-from windlass.lab.kubernetes import discovery, openapi, protobuf, status, subresources
+from windlass.lab.kubernetes import discovery, faults, openapi, protobuf, status, subresources
 from windlass.lab.kubernetes.calls import Call, User, resolve
 from windlass.lab.kubernetes.cluster import Cluster
 from windlass.lab.kubernetes.forms import Form
 from windlass.lab.kubernetes.keyspace import Stored
 from windlass.lab.kubernetes.operations import Operations, Outcome
 from windlass.lab.kubernetes.status import ApiError
-from windlass.lab.kubernetes.watching import Watch, list_objects, selection
+from windlass.lab.kubernetes.watching import Watch, list_objects, selection, stale_by
 
 Document = dict[str, Any]
 PodLogs = Callable[[str, str, str], AsyncIterator[bytes] | None]
@@ -34,6 +34,7 @@ class Endpoints:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
+        faults.declare(cluster.world.faults)
         self.operations = Operations(cluster)
         self.pod_logs: PodLogs = _no_logs
         self._scales = subresources.Scales(self.operations)
@@ -154,21 +155,42 @@ class Endpoints:
         )
         self._authorize(call)
         if not self.cluster.available():
-            raise ApiError(500, "InternalError", "etcdserver: no leader")
+            raise ApiError(500, "", "etcdserver: request timed out")
         self._check_verb(call)
+        switched = self.cluster.world.faults
+        faults.refuse(switched, call)
         if verb == "watch":
             return await self._watch(request, call)
         if target.subresource == "log":
             return await self._log(request, call)
         body = await self._body(request, call)
-        return self._perform(call, body)
+        answer = self._perform(call, body)
+        if faults.fires(switched, faults.LOST_ANSWER, call) and request.transport:
+            request.transport.abort()
+        if faults.fires(switched, faults.SLOW, call):
+            return await self._slowly(request, answer)
+        return answer
+
+    async def _slowly(self, request: web.BaseRequest, answer: web.Response) -> web.StreamResponse:
+        body = answer.body
+        assert isinstance(body, bytes)  # every answer of this server is rendered
+        headers = {"Content-Type": _JSON, "Content-Length": str(len(body))}
+        response = web.StreamResponse(status=answer.status, headers=headers)
+        await response.prepare(request)
+        for byte in body:
+            await response.write(bytes([byte]))
+            await self.cluster.world.clock.sleep(1)
+        await response.write_eof()
+        return response
 
     def _authorize(self, call: Call) -> None:
         if call.user.may_everything or call.target.resource.kind.startswith("SelfSubject"):
             return
         target = call.target
         where = (
-            f' in the namespace "{target.namespace}"' if target.namespace else " at the cluster scope"
+            f' in the namespace "{target.namespace}"'
+            if target.namespace
+            else " at the cluster scope"
         )
         what = target.resource.plural + (f"/{target.subresource}" if target.subresource else "")
         why = (
@@ -207,7 +229,7 @@ class Endpoints:
             return protobuf.decode(raw, call.target.resource.kind)
         return _parse(raw, media, call)
 
-    def _perform(self, call: Call, body: Any) -> web.StreamResponse:
+    def _perform(self, call: Call, body: Any) -> web.Response:
         verb, target = call.verb, call.target
         if verb == "list":
             return _respond(list_objects(call, self.cluster))
@@ -217,7 +239,7 @@ class Endpoints:
         if target.subresource or target.resource.kind in _REVIEWED:
             return self._render(call, self._subresource(call, body))
         if verb == "get":
-            return self._render(call, Outcome(self.operations.get(target)))
+            return self._render(call, Outcome(self._read(call)))
         actions: dict[str, Callable[[Call, Any], Outcome]] = {
             "create": self.operations.create,
             "update": self.operations.update,
@@ -225,6 +247,17 @@ class Endpoints:
             "delete": lambda call, body: self.operations.delete(call, body or {}),
         }
         return self._render(call, actions[verb](call, body))
+
+    def _read(self, call: Call) -> Stored:
+        target = call.target
+        if lag := stale_by(call, self.cluster):
+            at = max(self.cluster.keyspace.revision - lag, 1)
+            past = self.cluster.keyspace.past(target.resource.storage, at)
+            found = past.get((target.namespace or "", target.name))
+            if found is None:
+                raise status.not_found(target.resource.about(target.name))
+            return found
+        return self.operations.get(target)
 
     def _subresource(self, call: Call, body: Any) -> Outcome:
         """Whatever is not a plain read or write of an object."""
@@ -234,7 +267,11 @@ class Endpoints:
         if not name:
             return subresources.review(call, body)
         if name == "scale":
-            return self._scales.get(call.target) if call.verb == "get" else self._scales.write(call, body)
+            return (
+                self._scales.get(call.target)
+                if call.verb == "get"
+                else self._scales.write(call, body)
+            )
         if name == "eviction":
             return self._evictions.create(call, body)
         if name == "finalize":
@@ -243,12 +280,20 @@ class Endpoints:
             raise status.not_implemented(f"{resource.plural}/{name}")
         if call.verb == "get":
             return Outcome(self.operations.get(call.target))
-        return self.operations.patch(call, body) if call.verb == "patch" else self.operations.update(call, body)
+        return (
+            self.operations.patch(call, body)
+            if call.verb == "patch"
+            else self.operations.update(call, body)
+        )
 
     async def _log(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
         """A container's log, from the kubelet that runs it."""
         pod = self.operations.get(call.target).doc
-        names = [c["name"] for kind in ("containers", "initContainers") for c in pod["spec"].get(kind, ())]
+        names = [
+            c["name"]
+            for kind in ("containers", "initContainers")
+            for c in pod["spec"].get(kind, ())
+        ]
         wanted = call.query.get("container") or names[0]
         name = call.target.name
         if wanted not in names:
@@ -270,7 +315,7 @@ class Endpoints:
         await response.write_eof()
         return response
 
-    def _render(self, call: Call, outcome: Outcome) -> web.StreamResponse:
+    def _render(self, call: Call, outcome: Outcome) -> web.Response:
         headers = [("Warning", f'299 - "{_quoted(text)}"') for text in call.warnings]
         if isinstance(outcome.stored, Stored):
             body = Form.of(call, self.cluster).one(outcome.stored)

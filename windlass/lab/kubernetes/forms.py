@@ -90,11 +90,14 @@ class Form:
             b'{"cells":%b%b}' % (orjson.dumps(cells(one.doc, now)), self._row_object(one))
             for one in items
         ]
-        return b'{"kind":"Table","apiVersion":"%b","metadata":%b,"columnDefinitions":%b,"rows":[%b]}' % (
-            _META.encode(),
-            orjson.dumps(metadata or {"resourceVersion": revision}),
-            orjson.dumps(definitions if columns else []),
-            b",".join(rows),
+        return (
+            b'{"kind":"Table","apiVersion":"%b","metadata":%b,"columnDefinitions":%b,"rows":[%b]}'
+            % (
+                _META.encode(),
+                orjson.dumps(metadata or {"resourceVersion": revision}),
+                orjson.dumps(definitions if columns else []),
+                b",".join(rows),
+            )
         )
 
     def _row_object(self, stored: Stored) -> bytes:

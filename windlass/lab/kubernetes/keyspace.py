@@ -5,7 +5,7 @@ Objects are shared and never changed after they are stored. Each is rendered onc
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -120,8 +120,18 @@ class Keyspace:
             return [table[key] for key in sorted(table)]
         return [table[key] for key in sorted(key for key in table if key[0] == namespace)]
 
-    def storages(self) -> Iterator[str]:
-        yield from (storage for storage, table in self._objects.items() if table)
+    def past(self, storage: str, revision: int) -> dict[tuple[str, str], Stored]:
+        """The objects of a resource as they were at `revision`, as far back as is remembered."""
+        table = dict(self._table(storage))
+        for change in reversed(self._history.get(storage, ())):
+            if change.revision <= revision:
+                break
+            key = (change.now.namespace, change.now.name)
+            if change.before is None:
+                table.pop(key, None)
+            else:
+                table[key] = change.before
+        return table
 
     def put(self, storage: str, namespace: str, name: str, doc: Document) -> Stored:
         """Store `doc`, which belongs to the keyspace from now on, under the next revision."""
@@ -185,6 +195,11 @@ class Keyspace:
         for feeds in self._feeds.values():
             for feed in feeds:
                 feed.close(gone=True)
+
+    def interrupt(self, storage: str) -> None:
+        """End the watches of a resource with an ERROR event."""
+        for feed in self._feeds.get(storage, ()):
+            feed.close(gone=True)
 
     def subscribe(self, storage: str) -> Feed:
         feed = Feed()

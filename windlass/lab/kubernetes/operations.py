@@ -268,7 +268,10 @@ class Operations:
                     doc[key] = value
             if resource.kind not in _STATUS_WITH_METADATA:
                 doc["metadata"] = dict(before)
-        elif "status" in resource.subresources and target.subresource not in ("finalize", "binding"):
+        elif "status" in resource.subresources and target.subresource not in (
+            "finalize",
+            "binding",
+        ):
             doc.pop("status", None)
             if "status" in old:
                 doc["status"] = old["status"]
@@ -301,7 +304,9 @@ class Operations:
         if media == "application/json-patch+json":
             doc = patches.json_patch(before, body)
         elif not isinstance(body, dict):
-            raise bad_request("error decoding patch: json: cannot unmarshal into Go value of type map")
+            raise bad_request(
+                "error decoding patch: json: cannot unmarshal into Go value of type map"
+            )
         elif media == "application/merge-patch+json":
             doc = patches.merge_patch(before, body)
         elif resource.custom:
@@ -333,9 +338,7 @@ class Operations:
         if "managedFields" in config["metadata"]:
             raise bad_request("metadata.managedFields must be nil")
         schema = self.cluster.schema(resource)
-        who = Who(
-            call.manager, resource.api_version, call.timestamp, target.subresource, "Apply"
-        )
+        who = Who(call.manager, resource.api_version, call.timestamp, target.subresource, "Apply")
         live = self.keyspace.get(*target.key)
         if live is None:
             if target.subresource:
@@ -345,9 +348,7 @@ class Operations:
         self._check_version(config, live, target, must=False)
         config = _applicable(config, target)
         config["metadata"].pop("resourceVersion", None)
-        doc, entries = ownership.apply(
-            live.doc, config, schema, who, force=call.flag("force")
-        )
+        doc, entries = ownership.apply(live.doc, config, schema, who, force=call.flag("force"))
         return self.replace(call, live, ownership.plain_copy(doc), entries)
 
     # Deletion
@@ -459,7 +460,9 @@ def _set_propagation(metadata: Document, options: Document) -> None:
             f'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "{policy}": '
             'supported values: "Background", "Foreground", "Orphan"'
         )
-    others = [f for f in metadata.get("finalizers") or () if f not in ("foregroundDeletion", "orphan")]
+    others = [
+        f for f in metadata.get("finalizers") or () if f not in ("foregroundDeletion", "orphan")
+    ]
     finalizer = wanted[policy]
     if finalizer:
         others.append(finalizer)

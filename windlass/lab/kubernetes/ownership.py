@@ -226,9 +226,7 @@ def write_entries(doc: Document, entries: Iterable[Entry]) -> None:
     _write(doc, entries)
 
 
-def _settle(
-    others: list[Entry], changed: Trie, removed: Trie, *, force: bool
-) -> list[Entry]:
+def _settle(others: list[Entry], changed: Trie, removed: Trie, *, force: bool) -> list[Entry]:
     taken = [(entry, fieldsets.intersection(entry.fields, changed)) for entry in others]
     conflicts = [(entry, fields) for entry, fields in taken if fields]
     if conflicts and not force:
@@ -278,7 +276,11 @@ def merge(live: Any, config: Any, schema: Schema) -> Any:
             else:
                 merged[key] = below
         return merged
-    if isinstance(config, list) and isinstance(live, list) and not fieldsets.is_atomic(live, schema):
+    if (
+        isinstance(config, list)
+        and isinstance(live, list)
+        and not fieldsets.is_atomic(live, schema)
+    ):
         return _merge_lists(live, config, schema)
     return config
 

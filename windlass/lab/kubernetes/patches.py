@@ -153,7 +153,9 @@ def _plain(value: Any) -> Any:
     return {
         key: _plain(below)
         for key, below in value.items()
-        if below is not None and key not in (_DIRECTIVE, _RETAIN) and not key.startswith((_ORDER, _DELETE))
+        if below is not None
+        and key not in (_DIRECTIVE, _RETAIN)
+        and not key.startswith((_ORDER, _DELETE))
     }
 
 

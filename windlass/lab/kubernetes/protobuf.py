@@ -56,9 +56,7 @@ _NAMESPACE = {
 }
 _DELETE_OPTIONS = {
     1: Field("gracePeriodSeconds", "int"),
-    2: Field(
-        "preconditions", "message", message={1: Field("uid"), 2: Field("resourceVersion")}
-    ),
+    2: Field("preconditions", "message", message={1: Field("uid"), 2: Field("resourceVersion")}),
     3: Field("orphanDependents", "bool"),
     4: Field("propagationPolicy"),
     5: Field("dryRun", repeated=True),
@@ -156,5 +154,7 @@ def _typed(value: int | bytes, found: Field) -> Any:
         return {entry.get("key", ""): entry.get("value", "")}
     if found.wire == "time":
         moment = _message(value, {1: Field("seconds", "int")}).get("seconds", 0)
-        return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+        return (
+            datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+        )
     return value.decode()

@@ -154,9 +154,7 @@ def field_selector(text: str, resource: Resource, custom: tuple[str, ...] = ()) 
 def _unknown_field(name: str, resource: Resource) -> str:
     if resource.storage in _FIELDS and not resource.custom:
         return f"field label not supported: {name}"
-    return (
-        f'"{name}" is not a known field selector: only "metadata.name", "metadata.namespace"'
-    )
+    return f'"{name}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 def _field(doc: Document, path: str) -> str:

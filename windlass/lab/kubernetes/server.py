@@ -68,9 +68,7 @@ class KubernetesApi:
     def pod_logs(self, source: PodLogs) -> None:
         self._endpoints.pod_logs = source
 
-    async def listen(
-        self, address: IPv4Address | str, port: int, tls: ssl.SSLContext
-    ) -> Listener:
+    async def listen(self, address: IPv4Address | str, port: int, tls: ssl.SSLContext) -> Listener:
         """Serve on `address`; port 0 takes a free one. `tls` asks for client certificates (CERT_OPTIONAL)."""
         self._endpoints.prepare()
         server = web.Server(self._endpoints.handle, handler_cancellation=True)
@@ -85,4 +83,3 @@ class KubernetesApi:
         """The keyspace is gone: no objects, revisions start again. API servers that run make their own anew."""
         self._cluster.wipe()
         self._endpoints.prepare()
-

@@ -125,7 +125,9 @@ def _minimum(path: str, value: Any, limit: float) -> Iterator[Cause]:
 
 def _maximum(path: str, value: Any, limit: float) -> Iterator[Cause]:
     if isinstance(value, int | float) and value > limit:
-        yield invalid_value(path, value, f"{path} in body should be less than or equal to {limit:g}")
+        yield invalid_value(
+            path, value, f"{path} in body should be less than or equal to {limit:g}"
+        )
 
 
 def _min_length(path: str, value: Any, limit: int) -> Iterator[Cause]:

@@ -294,4 +294,3 @@ def finalize(operations: Operations, call: Call, body: Any) -> Outcome:
     finalizers = (sent.get("spec") or {}).get("finalizers") or []
     doc["spec"] = {"finalizers": finalizers} if finalizers else {}
     return operations.replace(call, live, doc)
-

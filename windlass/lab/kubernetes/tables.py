@@ -123,7 +123,9 @@ def _ready_of(doc: Document) -> str:
 
 
 def _containers(doc: Document) -> list[Document]:
-    return (((doc.get("spec") or {}).get("template") or {}).get("spec") or {}).get("containers") or []
+    return (((doc.get("spec") or {}).get("template") or {}).get("spec") or {}).get(
+        "containers"
+    ) or []
 
 
 def _names(doc: Document) -> str:
@@ -180,7 +182,9 @@ def _node_status(doc: Document) -> str:
 def _node_roles(doc: Document) -> str:
     prefix = "node-role.kubernetes.io/"
     labels = doc["metadata"].get("labels") or {}
-    return ",".join(sorted(k.removeprefix(prefix) for k in labels if k.startswith(prefix))) or "<none>"
+    return (
+        ",".join(sorted(k.removeprefix(prefix) for k in labels if k.startswith(prefix))) or "<none>"
+    )
 
 
 def _node_address(kind: str) -> Cell:
@@ -203,7 +207,9 @@ def _external(doc: Document) -> str:
     if doc["spec"].get("type") == "LoadBalancer":
         found = (doc["status"].get("loadBalancer") or {}).get("ingress") or ()
         return ",".join(one.get("ip") or one.get("hostname", "") for one in found) or "<pending>"
-    return doc["spec"].get("externalName") or ",".join(doc["spec"].get("externalIPs", ())) or "<none>"
+    return (
+        doc["spec"].get("externalName") or ",".join(doc["spec"].get("externalIPs", ())) or "<none>"
+    )
 
 
 _MODES = {
@@ -230,7 +236,11 @@ def _completions(doc: Document) -> str:
 
 def _job_status(doc: Document) -> str:
     for condition in (doc.get("status") or {}).get("conditions") or ():
-        if condition["status"] == "True" and condition["type"] in ("Complete", "Failed", "Suspended"):
+        if condition["status"] == "True" and condition["type"] in (
+            "Complete",
+            "Failed",
+            "Suspended",
+        ):
             return condition["type"]
     return "Running"
 
@@ -239,7 +249,9 @@ def _job_duration(doc: Document) -> str:
     status = doc.get("status") or {}
     if "startTime" not in status or "completionTime" not in status:
         return ""
-    took = datetime.fromisoformat(status["completionTime"]) - datetime.fromisoformat(status["startTime"])
+    took = datetime.fromisoformat(status["completionTime"]) - datetime.fromisoformat(
+        status["startTime"]
+    )
     return duration(took.total_seconds())
 
 

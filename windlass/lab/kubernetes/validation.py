@@ -77,9 +77,7 @@ def check_metadata(doc: Document, resource: Resource) -> None:
 
 
 def refuse_grace(asked: int) -> ApiError:
-    cause = invalid_value(
-        "gracePeriodSeconds", asked, "must be greater than or equal to 0"
-    )
+    cause = invalid_value("gracePeriodSeconds", asked, "must be greater than or equal to 0")
     return invalid(Subject("meta.k8s.io", "deleteoptions", "DeleteOptions"), [cause])
 
 
@@ -200,7 +198,11 @@ def _stateful_set(doc: Document, old: Document | None) -> Iterator[Cause]:
 def _service(doc: Document, old: Document | None) -> Iterator[Cause]:
     spec = doc["spec"]
     if old is None:
-        if not spec.get("ports") and spec.get("clusterIP") != "None" and spec["type"] != "ExternalName":
+        if (
+            not spec.get("ports")
+            and spec.get("clusterIP") != "None"
+            and spec["type"] != "ExternalName"
+        ):
             yield required("spec.ports")
         return
     before, now = old["spec"].get("clusterIP"), spec.get("clusterIP")

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from windlass.lab.kubernetes import faults
 from windlass.lab.kubernetes.calls import Call
 from windlass.lab.kubernetes.cluster import Cluster
 from windlass.lab.kubernetes.forms import Form
@@ -53,13 +54,31 @@ def list_objects(call: Call, cluster: Cluster) -> bytes:
     revision = _revision(call.query.get("resourceVersion", ""))
     if revision > keyspace.revision:
         raise too_large_revision(revision, keyspace.revision)
-    found = [
-        one
-        for one in keyspace.objects(call.target.resource.storage, call.target.namespace)
-        if selects(one.doc)
-    ]
-    page, metadata = _page(call, keyspace, found)
+    found, at = _objects(call, cluster)
+    page, metadata = _page(call, keyspace, [one for one in found if selects(one.doc)])
+    if at is not None:
+        metadata["resourceVersion"] = str(at)
     return form.many(page, metadata)
+
+
+def _objects(call: Call, cluster: Cluster) -> tuple[list[Stored], int | None]:
+    """What is there now; or, from a server that lags behind, what was there and the revision of that."""
+    keyspace, target = cluster.keyspace, call.target
+    lag = stale_by(call, cluster)
+    if not lag:
+        return keyspace.objects(target.resource.storage, target.namespace), None
+    at = max(keyspace.revision - lag, 1)
+    past = keyspace.past(target.resource.storage, at)
+    wanted = sorted(key for key in past if target.namespace in (None, key[0]))
+    return [past[key] for key in wanted], at
+
+
+def stale_by(call: Call, cluster: Cluster) -> int:
+    """By how many revisions a read that asks for any state is behind; 0 without the fault."""
+    if call.query.get("resourceVersion") != "0":
+        return 0
+    stale = faults.fires(cluster.world.faults, faults.STALE, call)
+    return int(stale.args.get("back", 10)) if stale else 0
 
 
 def _revision(text: str) -> int:
@@ -73,9 +92,7 @@ def _revision(text: str) -> int:
     return int(text)
 
 
-def _page(
-    call: Call, keyspace: Keyspace, found: list[Stored]
-) -> tuple[list[Stored], Document]:
+def _page(call: Call, keyspace: Keyspace, found: list[Stored]) -> tuple[list[Stored], Document]:
     """One page of a list. Later pages show what is there when they are asked for, not a snapshot."""
     limit = call.number("limit") or 0
     revision, start = keyspace.revision, ("", "")
@@ -130,16 +147,23 @@ class Watch:
             ApiError: 400 or 410, before anything was streamed.
         """
         form, selects = Form.of(call, cluster), selection(call, cluster)
+        gone = faults.fires(cluster.world.faults, faults.WATCH_GONE, call)
+        if gone and gone.args.get("mode") != "event":
+            raise expired("The resourceVersion for the provided watch is too old.")
         keyspace, storage = cluster.keyspace, call.target.resource.storage
         said = call.query.get("resourceVersion", "")
         revision = _revision(said)
         initial = _wants_initial(call)
         watch = cls(call, cluster, form, selects, Feed(), [], keyspace.revision)
         if initial or (revision == 0 and initial is None):
-            watch._begin_with_state(bookmark=bool(initial) or (not said and call.flag("allowWatchBookmarks")))
+            watch._begin_with_state(
+                bookmark=bool(initial) or (not said and call.flag("allowWatchBookmarks"))
+            )
         elif revision:
             watch._begin_with_past(revision)
         watch.feed = keyspace.subscribe(storage)
+        if gone:
+            watch.feed.close(gone=True)
         return watch
 
     def close(self) -> None:
