@@ -6,21 +6,33 @@ import os
 import shutil
 import ssl
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from windlass.lab import homelab
 from windlass.lab.clock import Clock
 from windlass.lab.controllers.access import Access, Client, Resource
+from windlass.lab.controllers.argocd.git import Repositories
+from windlass.lab.controllers.argocd.render import render
 from windlass.lab.controllers.kubelet import Kubelet
 from windlass.lab.controllers.loops import ControlLoops
 from windlass.lab.controllers.node import NodeIdentity
 from windlass.lab.controllers.objects import condition_holds, dig
-from windlass.lab.controllers.resources import DAEMON_SETS, DEPLOYMENTS, NODES, PODS
+from windlass.lab.controllers.programs import programs_for
+from windlass.lab.controllers.resources import (
+    APPLICATIONS,
+    CLAIMS,
+    DAEMON_SETS,
+    DEPLOYMENTS,
+    NODES,
+    PODS,
+)
 
 UP = Path(__file__).parents[3] / "shared/realplane/up"
 SPEED = 20.0
@@ -115,13 +127,21 @@ async def until(what: str, holds: Callable[[], Awaitable[bool]]) -> None:
     pytest.fail(f"never came true: {what}")
 
 
-def on_the_plane(plane: Plane, story: Callable[[Client], Awaitable[None]]) -> None:
+def on_the_plane(
+    plane: Plane,
+    story: Callable[[Client], Awaitable[None]],
+    *,
+    repositories: Mapping[str, Path] | None = None,
+) -> None:
     """Two nodes run while the story is told."""
 
     async def tell() -> None:
         clock = Clock(SPEED)
         access = plane.access
-        kubelets = [Kubelet(access, clock, identity(f"w-{i}", 20 + i)) for i in (1, 2)]
+        programs = programs_for(repositories or {})
+        kubelets = [
+            Kubelet(access, clock, identity(f"w-{i}", 20 + i), programs=programs) for i in (1, 2)
+        ]
         async with Client(access) as client:
             running = [asyncio.create_task(kubelet.run()) for kubelet in kubelets]
             if plane.needs_loops:
@@ -177,3 +197,52 @@ def test_a_deleted_pod_ends_and_is_replaced(plane: Plane):
         await until("a ready replica", lambda: is_rolled_out(client, DEPLOYMENTS, "again", 1))
 
     on_the_plane(plane, story)
+
+
+async def apply_folder(client: Client, root: Path, folder: str) -> None:
+    """Objects in the order in which they can exist."""
+    manifests = await render(root, {"path": folder})
+    first = ("Namespace", "CustomResourceDefinition")
+    for manifest in sorted(manifests, key=lambda one: one["kind"] not in first):
+
+        async def known(manifest: dict[str, Any] = manifest) -> bool:
+            return await client.kind(manifest["apiVersion"], manifest["kind"]) is not None
+
+        await until(f"{manifest['kind']} known", known)
+        resource = await client.kind(manifest["apiVersion"], manifest["kind"])
+        assert resource is not None
+        await client.apply(resource.of(manifest), manifest, manager="test")
+
+
+async def are_well(client: Client, names: list[str]) -> bool:
+    apps = {app["metadata"]["name"]: app for app in await client.list(APPLICATIONS, "argocd")}
+    return all(
+        name in apps
+        and dig(apps[name], "status", "sync", "status") == "Synced"
+        and dig(apps[name], "status", "health", "status") == "Healthy"
+        and dig(apps[name], "status", "operationState", "phase") == "Succeeded"
+        for name in names
+    )
+
+
+def test_argocd_brings_the_whole_homelab_up_layer_by_layer(plane: Plane, tmp_path: Path):
+    url = "https://git.example.org/lab/homelab"
+    commit = homelab.create_repository(tmp_path / "homelab.git", url)
+
+    async def story(client: Client) -> None:
+        with Repositories({url: tmp_path / "homelab.git"}) as repositories:
+            tree = await repositories.checkout(url, commit)
+            await apply_folder(client, tree, homelab.CNI)
+            await apply_folder(client, tree, homelab.ARGOCD)
+            for layer in homelab.LAYERS:
+                for folder in layer["apply"]:
+                    await apply_folder(client, tree, folder)
+                await until(layer["name"], partial(are_well, client, layer["apps"]))
+
+        apps = await client.list(APPLICATIONS, "argocd")
+
+        assert {dig(app, "status", "sync", "revision") for app in apps} == {commit}
+        claims = await client.list(CLAIMS)
+        assert {dig(claim, "status", "phase") for claim in claims} == {"Bound"}
+
+    on_the_plane(plane, story, repositories={url: tmp_path / "homelab.git"})

@@ -4,6 +4,8 @@ import asyncio
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from windlass.lab.faults import Faults
 
@@ -13,13 +15,27 @@ class GitError(Exception):
 
 
 class Repositories:
-    """Repositories by the URL that manifests use, with or without `.git`; `file://` needs no entry."""
+    """Repositories by the URL that manifests use, with or without `.git`; `file://` needs no entry.
+
+    Holds checkouts in a folder of its own: use as a context manager.
+    """
 
     def __init__(self, known: Mapping[str, Path], faults: Faults | None = None) -> None:
         self._known = known
         self._faults = faults
         self._trees = tempfile.TemporaryDirectory(prefix="windlass-lab-git-")
         self._making = asyncio.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._trees.cleanup()
 
     async def resolve(self, url: str, revision: str) -> str:
         """The commit that a branch, tag, HEAD or commit id names now."""

@@ -26,20 +26,20 @@ def argocd_programs(
             faults.declare(name, does)
 
     async def application_controller(place: Running) -> int:
-        async with Client(place.access) as client:
-            informers = Informers(client)
-            await _ensure_default_project(client, place.pod["metadata"]["namespace"])
-            source = Repositories(repositories, faults)
-            loop = Applications(client, informers, place.clock, source, faults)
-            await _run(informers, loop.run())
+        with Repositories(repositories, faults) as source:
+            async with Client(place.access) as client:
+                informers = Informers(client)
+                await _ensure_default_project(client, place.pod["metadata"]["namespace"])
+                loop = Applications(client, informers, place.clock, source, faults)
+                await _run(informers, loop.run())
         return 0
 
     async def applicationset_controller(place: Running) -> int:
-        async with Client(place.access) as client:
-            informers = Informers(client)
-            source = Repositories(repositories, faults)
-            loop = ApplicationSets(client, informers, place.clock, source)
-            await _run(informers, loop.controller.run())
+        with Repositories(repositories, faults) as source:
+            async with Client(place.access) as client:
+                informers = Informers(client)
+                loop = ApplicationSets(client, informers, place.clock, source)
+                await _run(informers, loop.controller.run())
         return 0
 
     return {
