@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -51,6 +51,7 @@ from windlass.engine.tables import (
 )
 from windlass.errors import (
     BadInputError,
+    BusyError,
     FrozenError,
     NeedsHumanError,
     RefusedError,
@@ -156,7 +157,7 @@ class Journal:
             identity = db.scalar(select(runs.c.operation).where(runs.c.run == run))
         return self.operation(identity) if identity else None
 
-    def set_state(
+    def set_state(  # noqa: PLR0913 - one record, all its fields named by the caller
         self,
         identity: str,
         state: OperationState,
@@ -164,10 +165,16 @@ class Journal:
         reason: str = "",
         message: str = "",
         remains: tuple[str, ...] = (),
+        epoch: int | None = None,
     ) -> None:
-        """Where the operation is now, and why."""
+        """Where the operation is now, and why.
+
+        Raises:
+            BusyError: an `epoch` is given and is no longer the site's.
+        """
         with self._writing() as db:
             site = self._site_of(db, identity)
+            _fence(db, site, epoch)
             body: JsonObject = {
                 "state": state.value,
                 "reason": reason,
@@ -306,11 +313,23 @@ class Journal:
         return _step(row) if row else StepState(key, "pending")
 
     def write_step(
-        self, operation: Operation, key: str, phase: str, body: JsonObject, **columns: Any
+        self,
+        operation: Operation,
+        key: str,
+        phase: str,
+        body: JsonObject,
+        *,
+        epoch: int | None = None,
+        **columns: Any,
     ) -> None:
-        """One record of a step, and what it makes of the step's row."""
+        """One record of a step, and what it makes of the step's row.
+
+        Raises:
+            BusyError: an `epoch` is given and is no longer the site's.
+        """
         step = operation.plan.step(key)
         with self._writing() as db:
+            _fence(db, operation.site, epoch)
             self._append(
                 db,
                 phase,
@@ -343,17 +362,23 @@ class Journal:
         """Who holds a site, or held it last; None when nobody ever did or the last one let go."""
         with self._reading() as db:
             row = db.execute(select(locks).where(locks.c.site == site)).first()
-        if row is None or not row.operation:
-            return None
-        who = json.loads(row.holder)
-        return Holder(
-            site, row.epoch, row.operation, who["run"], who["pid"], who["host"], row.renewed
-        )
+        return _held_by(row)
 
-    def next_epoch(self, site: str, operation: str, holder: str) -> int:
-        """A new epoch, durable: from now on only this holder's effects count."""
+    def next_epoch(
+        self,
+        site: str,
+        operation: str,
+        holder: str,
+        admit: Callable[[Holder | None], None] = lambda _last: None,
+    ) -> int:
+        """A new epoch, durable: from now on only this holder's effects and records count.
+
+        `admit` sees the last holder inside the transaction, and raises BusyError to leave all as it is.
+        """
         with self._writing() as db:
-            last = db.scalar(select(locks.c.epoch).where(locks.c.site == site)) or 0
+            row = db.execute(select(locks).where(locks.c.site == site)).first()
+            admit(_held_by(row))
+            last = 0 if row is None else row.epoch
             self._append(db, "lock", site, operation, {"epoch": last + 1, "holder": holder})
             db.execute(delete(locks).where(locks.c.site == site))
             db.execute(
@@ -401,7 +426,11 @@ class Journal:
                     steps.c.intent.is_not(None),
                 )
             ).all()
-        return max((_time(r.intent).timestamp() + (r.deadline or 0) for r in rows), default=0)
+        # A clock that was set back must not make a call longer than its deadline.
+        latest = time.time()
+        return max(
+            (min(_time(r.intent).timestamp(), latest) + (r.deadline or 0) for r in rows), default=0
+        )
 
     # The chain
 
@@ -518,6 +547,25 @@ def _begin_immediate(db: Connection) -> None:
                 raise
         else:
             return
+
+
+def _fence(db: Connection, site: str, epoch: int | None) -> None:
+    """Whoever was taken over writes no more."""
+    if epoch is None:
+        return
+    row = db.execute(select(locks.c.epoch, locks.c.operation).where(locks.c.site == site)).first()
+    if row is None or row.epoch != epoch:
+        by = "nobody" if row is None else f"operation {row.operation} (epoch {row.epoch})"
+        raise BusyError(f"{site} is now held by {by}; epoch {epoch} writes no more")
+
+
+def _held_by(row: Any) -> Holder | None:
+    if row is None or not row.operation:
+        return None
+    who = json.loads(row.holder)
+    return Holder(
+        row.site, row.epoch, row.operation, who["run"], who["pid"], who["host"], row.renewed
+    )
 
 
 def _new_id() -> str:

@@ -1,8 +1,11 @@
 """One writer a site: a lease in the journal with a fencing epoch, backed by a kernel lock that death releases.
 
-`flock` on `locks/SITE.lock` answers for processes of this machine: a dead holder has none, and the next one goes on
-once the call that was interrupted can no longer be under way. A stopped holder keeps its flock but cannot renew its
-lease: once that has run out another one takes over by epoch, and the woken process finds that it writes no more.
+`flock` on the file that is now at `locks/SITE.lock` answers for processes of this machine. Whoever gets it has the
+site: the holder before is dead or has let go, and the next one goes on once the call that was interrupted can no longer
+be under way. A stopped holder keeps its flock but cannot renew its lease. Once that has run out, and the holder gives
+no sign while it is watched, another one takes over: in the transaction that raises the epoch, and only if the holder's
+last sign is unchanged, it puts a new file, already locked, in the place of the old one. The stopped process is left
+with a lock on a file that nobody looks at; woken, it finds that its epoch makes no effect and no record any more.
 """
 
 import fcntl
@@ -16,8 +19,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from threading import Event
-from typing import IO
 
 from windlass.engine.journal import Journal
 from windlass.engine.records import Holder
@@ -29,6 +32,8 @@ logger = logging.getLogger(__name__)
 LEASE = timedelta(seconds=30)
 # A renewal that is late by this share of the lease means that nobody knows any more who writes.
 MARGIN = 3
+# Renewals in one lease: several may be late before it counts.
+BEATS = 10
 
 
 @dataclass
@@ -47,7 +52,7 @@ class Hold:
         if current is None or current.epoch != self.epoch:
             by = f"operation {current.operation} (epoch {current.epoch})" if current else "nobody"
             raise BusyError(f"{self.site} is now held by {by}; epoch {self.epoch} writes no more")
-        if time.time() - self.renewed > self.lease.total_seconds() * (1 - 1 / MARGIN):
+        if time.monotonic() - self.renewed > self.lease.total_seconds() * (1 - 1 / MARGIN):
             raise BusyError(
                 f"the lease on {self.site} could not be renewed in time; nothing more is begun"
             )
@@ -72,45 +77,120 @@ class SiteLock:
         journal, site, lease = self.journal, self.site, self.lease
         folder = journal.home / "locks"
         folder.mkdir(mode=0o700, exist_ok=True)
-        with (folder / f"{site}.lock").open("a") as file:
-            _lock(file, journal, site, lease)
-            _let_calls_end(journal, site, stop)
-            epoch = journal.next_epoch(site, operation, _holder(run))
-            hold = Hold(journal, site, epoch, lease, time.time())
+        fd, epoch = self._acquire(operation, run)
+        try:
+            hold = Hold(journal, site, epoch, lease, time.monotonic())
             ended = Event()
             heart = threading.Thread(
-                target=_beat, args=(hold, ended), name=f"lease-{site}", daemon=True
+                target=_beat, args=(hold, ended, stop), name=f"lease-{site}", daemon=True
             )
             heart.start()
             try:
+                _let_calls_end(journal, site, stop)
                 yield hold
             finally:
                 ended.set()
                 heart.join()
                 journal.release(site, epoch)
+        finally:
+            os.close(fd)
+
+    @property
+    def path(self) -> Path:
+        return self.journal.home / "locks" / f"{self.site}.lock"
+
+    def is_held(self) -> bool:
+        """A living process, or one that is stopped, has the site."""
+        if not self.path.exists():
+            return False
+        fd = self._flock()
+        if fd is None:
+            return True
+        os.close(fd)
+        return False
+
+    def _acquire(self, operation: str, run: str) -> tuple[int, int]:
+        """The locked file and the new epoch."""
+        fd = self._flock()
+        if fd is None:
+            return self._take_over(operation, run)
+
+        def admit(_last: Holder | None) -> None:
+            if not _is_at(self.path, fd):
+                raise BusyError(f"{self.site} was taken by another operation just now")
+
+        with _closed_unless_kept(fd):
+            return fd, self.journal.next_epoch(self.site, operation, _holder(run), admit)
+
+    def _take_over(self, operation: str, run: str) -> tuple[int, int]:
+        silent = self._silent()
+        fresh = self.path.with_name(f"{self.site}.{os.getpid()}.{time.monotonic_ns()}")
+        fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+
+        def admit(last: Holder | None) -> None:
+            if last is None or (last.epoch, last.renewed) != (silent.epoch, silent.renewed):
+                raise BusyError(f"{self.site} was taken by another operation just now")
+            fresh.replace(self.path)
+
+        with _closed_unless_kept(fd):
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                epoch = self.journal.next_epoch(self.site, operation, _holder(run), admit)
+            except BaseException:
+                fresh.unlink(missing_ok=True)
+                raise
+        logger.warning(
+            "took %s over from operation %s: it gave no sign", self.site, silent.operation
+        )
+        return fd, epoch
+
+    def _silent(self) -> Holder:
+        """The holder whose lease ran out and who gives no sign while it is watched; BusyError otherwise."""
+        first = self.journal.holder(self.site)
+        if first is None:
+            raise BusyError(f"{self.site} is just being let go by another operation: try again")
+        if time.time() - first.renewed > self.lease.total_seconds():
+            Event().wait(self.lease.total_seconds() / MARGIN)
+            if self.journal.holder(self.site) == first:
+                return first
+        raise BusyError(
+            f"{self.site} is held by operation {first.operation} (process {first.pid} on {first.host}): "
+            f"wait for it, or windlass cancel {first.operation}"
+        )
+
+    def _flock(self) -> int | None:
+        """A descriptor that has the file now at the path; None: a living process has it."""
+        while True:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(fd)
+                return None
+            if _is_at(self.path, fd):
+                return fd
+            os.close(fd)
+
+
+@contextmanager
+def _closed_unless_kept(fd: int) -> Generator[None]:
+    """Close the descriptor when the block fails."""
+    try:
+        yield
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _is_at(path: Path, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _holder(run: str) -> str:
     return json.dumps({"run": run, "pid": os.getpid(), "host": socket.gethostname()})
-
-
-def _lock(file: IO[str], journal: Journal, site: str, lease: timedelta) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = journal.holder(site)
-        if holder is None or _is_silent(holder, lease):
-            # Its process is there and does nothing: stopped, or hung. The epoch fences it.
-            logger.warning("taking over %s: its holder has not renewed its lease", site)
-            return
-        raise BusyError(
-            f"{site} is held by operation {holder.operation} (process {holder.pid} on {holder.host}): "
-            f"wait for it, or windlass cancel {holder.operation}"
-        ) from error
-
-
-def _is_silent(holder: Holder, lease: timedelta) -> bool:
-    return time.time() - holder.renewed > lease.total_seconds()
 
 
 def _let_calls_end(journal: Journal, site: str, stop: Event) -> None:
@@ -130,10 +210,14 @@ def _let_calls_end(journal: Journal, site: str, stop: Event) -> None:
     )  # fmt: skip
 
 
-def _beat(hold: Hold, ended: Event) -> None:
-    while not ended.wait(hold.lease.total_seconds() / MARGIN):
+def _beat(hold: Hold, ended: Event, stop: Event) -> None:
+    """Renew the lease; when somebody else has the site, everything that waits here stops."""
+    while not ended.wait(hold.lease.total_seconds() / BEATS):
+        began = time.monotonic()
         try:
-            if hold.journal.renew(hold.site, hold.epoch):
-                hold.renewed = time.time()
+            if not hold.journal.renew(hold.site, hold.epoch):
+                stop.set()
+                return
+            hold.renewed = began
         except UnreachableError as error:
             logger.warning("the lease on %s could not be renewed: %s", hold.site, error)

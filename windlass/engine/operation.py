@@ -3,16 +3,14 @@
 A resumed operation reads its plan from the journal and never plans again. One that is done does nothing.
 """
 
-import fcntl
 import logging
 import os
 import signal
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from threading import Event
 from typing import Any, Literal
 
@@ -21,7 +19,7 @@ from windlass.engine.action import Action
 from windlass.engine.executor import Executor
 from windlass.engine.failpoints import Failpoints
 from windlass.engine.journal import Journal
-from windlass.engine.lock import LEASE, SiteLock
+from windlass.engine.lock import LEASE, Hold, SiteLock
 from windlass.engine.records import Operation, OperationState
 from windlass.engine.steps import StepRunner
 from windlass.errors import (
@@ -74,18 +72,34 @@ class Acting:
         self._may_go_on(operation)
         failpoints = Failpoints.of(os.environ, lab=self.is_lab)
         self.journal.forget_stop(operation.id)
-        with self._recorded(operation), self._listening(operation):
-            lock = SiteLock(self.journal, operation.site, self.lease)
-            with lock.hold(operation.id, run=self.run, stop=self.stop) as hold:
-                self.journal.set_state(operation.id, OperationState.RUNNING)
-                runner = StepRunner(self.journal, hold, operation, self.stop, failpoints)
-
-                def run_step(step: Step) -> None:
-                    runner.run(step, self.make_action(step, hold.epoch))
-
-                self.executor.run(operation.plan, run_step, self.stop)
-                self._all_done(operation)
+        lock = SiteLock(self.journal, operation.site, self.lease)
+        with self._listening(operation), ExitStack() as stack:
+            try:
+                hold = stack.enter_context(lock.hold(operation.id, run=self.run, stop=self.stop))
+            except BaseException as error:
+                self._note_unheld(operation, error)
+                raise
+            with self._recorded(operation, hold.epoch):
+                self._run(operation, hold, failpoints)
         return self.journal.operation(operation.id)
+
+    def _run(self, operation: Operation, hold: Hold, failpoints: Failpoints) -> None:
+        self.journal.set_state(operation.id, OperationState.RUNNING, epoch=hold.epoch)
+        runner = StepRunner(self.journal, hold, operation, self.stop, failpoints, self.run)
+
+        def run_step(step: Step) -> None:
+            runner.run(step, self.make_action(step, hold.epoch))
+
+        self.executor.run(operation.plan, run_step, self.stop)
+        self._all_done(operation)
+
+    def _note_unheld(self, operation: Operation, error: BaseException) -> None:
+        """Why the site could not be had; where this very operation runs elsewhere, that run has the word."""
+        holder = self.journal.holder(operation.site)
+        if isinstance(error, BusyError) and holder and holder.operation == operation.id:
+            return
+        state, reason = ending_of(error)
+        self.journal.set_state(operation.id, state, reason=reason, message=str(error))
 
     def _may_go_on(self, operation: Operation) -> None:
         if operation.is_ended:
@@ -110,16 +124,22 @@ class Acting:
             raise ParkedError(f"{len(left)} steps are left, the next is {left[0]}")
 
     @contextmanager
-    def _recorded(self, operation: Operation) -> Generator[None]:
-        """Whatever happens inside, the journal says how it ended."""
+    def _recorded(self, operation: Operation, epoch: int) -> Generator[None]:
+        """Whatever happens inside, the journal says how it ended, unless somebody took the site over."""
         journal = self.journal
         try:
             yield
+            journal.set_state(operation.id, OperationState.DONE, reason="SUCCESS", epoch=epoch)
         except BaseException as error:
             state, reason = ending_of(error)
-            journal.set_state(operation.id, state, reason=reason, message=str(error))
+            try:
+                journal.set_state(
+                    operation.id, state, reason=reason, message=str(error), epoch=epoch
+                )
+            except WindlassError as unwritten:
+                # Another holder's word counts now, or the disk is full; the error itself is raised.
+                logger.warning("%s: its end could not be recorded: %s", operation.id, unwritten)
             raise
-        journal.set_state(operation.id, OperationState.DONE, reason="SUCCESS")
 
     @contextmanager
     def _listening(self, operation: Operation) -> Generator[None]:
@@ -182,22 +202,13 @@ def reconcile(journal: Journal) -> list[str]:
     """Operations that say they run and whose holder is dead are parked, with the reason; their ids are returned."""
     found: list[str] = []
     for operation in journal.operations():
-        if operation.state is OperationState.RUNNING and not _is_held(journal.home, operation.site):
+        if (
+            operation.state is OperationState.RUNNING
+            and not SiteLock(journal, operation.site).is_held()
+        ):
             journal.set_state(
                 operation.id, OperationState.PARKED, reason="PARKED",
                 message="its process died; the journal has every step: windlass resume goes on",
             )  # fmt: skip
             found.append(operation.id)
     return found
-
-
-def _is_held(home: Path, site: str) -> bool:
-    path = home / "locks" / f"{site}.lock"
-    if not path.exists():
-        return False
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

@@ -23,13 +23,14 @@ from windlass.errors import (
     NeedsHumanError,
     NotReadyError,
     ParkedError,
+    PermanentError,
     RefusedError,
     StoppedError,
     TimedOutError,
     TransientError,
     WindlassError,
 )
-from windlass.models.plan import JsonObject, Step
+from windlass.models.plan import Json, JsonObject, Step
 from windlass.waiting import wait_for
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class StepRunner:
     operation: Operation
     stop: Event
     failpoints: Failpoints = field(default_factory=Failpoints)
+    run_id: str = ""
 
     def run(self, step: Step, action: Action) -> None:
         """The step's goal holds afterwards, and the journal says so.
@@ -62,15 +64,22 @@ class StepRunner:
         before = self.journal.step_state(self.operation.id, step.key)
         if before.state == "done":
             return
+        if not step.target or self.operation.plan.step(step.key) != step:
+            raise RefusedError(f"{step.key} is not a step of the plan of {self.operation.id}")
         attempt = _Attempt(self, step, action, before)
         try:
             attempt.go()
-        except ParkedError as parked:
-            attempt.settle("parked", str(parked))
+        except BaseException as error:
+            attempt.settle(error)
             raise
-        except (WindlassError, OSError) as error:
-            attempt.settle("failed", str(error))
-            raise
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What an effect without an answer left: a handle, or evidence that its goal holds."""
+
+    handle: JsonObject | None = None
+    evidence: JsonObject = field(default_factory=dict[str, Json])
 
 
 class _Attempt:
@@ -78,9 +87,11 @@ class _Attempt:
 
     def __init__(self, runner: StepRunner, step: Step, action: Action, before: StepState) -> None:
         self.journal, self.hold, self.stop = runner.journal, runner.hold, runner.stop
-        self.operation, self.fail = runner.operation, runner.failpoints
+        self.operation, self.fail, self.run = runner.operation, runner.failpoints, runner.run_id
         self.step, self.action, self.before = step, action, before
         self.calls = 0
+        # When the earliest call left of which it is not known that it had no effect.
+        self.sent = before.intent
 
     def go(self) -> None:
         if self.step.is_gate:
@@ -94,11 +105,10 @@ class _Attempt:
             {"inputs": self.step.inputs, "deadline_s": self.action.timing.effect.total_seconds()},
             state="intent", attempts=self.before.attempts + 1, deaths=deaths, message="", ended=None,
             started=self.before.started.isoformat() if self.before.started else _now(),
-            intent=_now(), deadline=self.action.timing.effect.total_seconds(),
         )  # fmt: skip
         self.fail.at(self.step.key, "post_intent")
         self._guard(deaths)
-        evidence = self._earlier() if self.before.intent else self._already()
+        evidence = self._already() if self.sent is None else self._earlier(self.sent)
         if evidence is None:
             evidence = self._effect()
         self.fail.at(self.step.key, "post_effect")
@@ -128,26 +138,50 @@ class _Attempt:
         except TransientError:
             return None
 
-    def _earlier(self) -> JsonObject | None:
+    def _earlier(self, since: datetime) -> JsonObject | None:
         """Evidence of an effect that an earlier attempt sent; None: go on from the guard."""
         if (evidence := self._already()) is not None:
             return evidence
         if self.before.handle is not None:
             return self._follow(self.before.handle)
-        since = self.before.intent or datetime.now(UTC)
         return self._traced(since)
 
     def _traced(self, since: datetime) -> JsonObject | None:
         try:
-            handle = self._wait(lambda: self.action.trace(since), self.action.timing.goal)
-        except AmbiguousError as unknown:
-            if self.action.resume is Resume.REPEAT:
-                return None
+            found = self._wait(lambda: self._evidence_or_trace(since), self.action.timing.goal)
+        except TimedOutError as unknown:
             raise NeedsHumanError(
                 f"{self.step.key} may or may not have happened: {unknown}. "
                 f"Look at {self.step.target}, then resume"
             ) from unknown
-        return None if handle is None else self._follow(handle)
+        if found is None:
+            self.sent = None
+            return None
+        return self._found(found)
+
+    def _evidence_or_trace(self, since: datetime) -> _Found | None:
+        """What an earlier effect left; None: nothing, or nothing that forbids to repeat it."""
+        if (evidence := self._already()) is not None:
+            return _Found(evidence=evidence)
+        try:
+            handle = self.action.trace(since)
+        except AmbiguousError as unknown:
+            if self.action.resume is Resume.REPEAT:
+                return None
+            # It may still be on its way to its goal: a person is asked only when that did not come true either.
+            raise NotReadyError(str(unknown)) from unknown
+        return None if handle is None else _Found(handle=handle)
+
+    def _found(self, found: _Found) -> JsonObject:
+        if found.handle is None:
+            return found.evidence
+        self._write(
+            "handle",
+            {"handle": found.handle, "adopted": True},
+            state="running",
+            handle=canonical(found.handle),
+        )
+        return self._follow(found.handle)
 
     # The effect
 
@@ -172,30 +206,40 @@ class _Attempt:
         self.action.preconditions()
         self.hold.check()
         self.calls += 1
-        self._write("effect", {"call": self.calls}, effects=self.before.effects + self.calls)
-        return self.action.effect()
+        self.sent = self.sent or datetime.now(UTC)
+        ends = datetime.now(UTC) + self.action.timing.effect
+        self._write(
+            "effect",
+            {"call": self.calls},
+            effects=self.before.effects + self.calls,
+            intent=self.sent.isoformat(),
+            deadline=(ends - self.sent).total_seconds(),
+            handle=None,
+        )
+        try:
+            return self.action.effect()
+        except (TransientError, PermanentError):
+            # Nothing left, or it was refused: either way it had no effect.
+            self.sent = None
+            raise
 
     def _after_silence(self, unknown: AmbiguousError) -> JsonObject:
         """The call left and no answer came: look until it can no longer be under way."""
         since = datetime.now(UTC) - self.action.timing.effect
         self._write("ambiguous", {"why": str(unknown)}, message=str(unknown))
 
-        def seen() -> JsonObject:
+        def seen() -> _Found:
             if (evidence := self._already()) is not None:
-                return {"evidence": evidence}
+                return _Found(evidence=evidence)
             if (handle := self._trace_or_none(since)) is not None:
-                return {"handle": handle}
+                return _Found(handle=handle)
             raise NotReadyError(f"no trace of {self.step.key} so far")
 
         try:
             found = self._wait(seen, self.action.timing.effect)
         except TimedOutError as nothing:
             return self._once_more(unknown, nothing)
-        if isinstance(handle := found.get("handle"), dict):
-            self._write("handle", {"handle": handle}, state="running", handle=canonical(handle))
-            return self._follow(handle)
-        evidence = found["evidence"]
-        return evidence if isinstance(evidence, dict) else {}
+        return self._found(found)
 
     def _trace_or_none(self, since: datetime) -> JsonObject | None:
         try:
@@ -214,10 +258,29 @@ class _Attempt:
         return self._effect()
 
     def _follow(self, handle: JsonObject) -> JsonObject:
-        self._wait(
-            lambda: self.action.follow(handle), self.action.timing.goal + self.action.timing.effect
-        )
-        return self._wait(self.action.goal, self.action.timing.goal)
+        timing = self.action.timing
+        try:
+            self._wait(lambda: self.action.follow(handle), timing.goal + timing.effect)
+        except RefusedError:
+            # It ended badly, and is over: another attempt begins anew.
+            self.sent = None
+            if (evidence := self._already()) is not None:
+                return evidence
+            raise
+        except AmbiguousError as lost:
+            return self._untold(lost)
+        return self._wait(self.action.goal, timing.goal)
+
+    def _untold(self, lost: AmbiguousError) -> JsonObject:
+        """The handle no longer tells how it ended: only the goal can."""
+        try:
+            return self._wait(self.action.goal, self.action.timing.goal)
+        except TimedOutError as unknown:
+            if self.action.resume is Resume.REPEAT:
+                raise
+            raise NeedsHumanError(
+                f"{self.step.key}: {lost}; {unknown}. Look at {self.step.target}, then resume"
+            ) from unknown
 
     # Guards, waits, records
 
@@ -252,16 +315,41 @@ class _Attempt:
             message="",
         )
 
-    def settle(self, state: str, message: str) -> None:
-        """How the attempt ended, when it did not end well."""
+    def settle(self, why: BaseException) -> None:
+        """How the attempt ended, when it did not end well; it did not die, so deaths count anew."""
+        state, message = _state_after(why), str(why)
+        if isinstance(why, TimedOutError) and self.action.resume is Resume.REPEAT:
+            self.sent = None
+        columns: dict[str, Any] = {"deaths": 0, "ended": _now(), "message": message}
+        if self.sent is None:
+            columns |= {"intent": None, "handle": None}
         try:
-            self._write(state, {"why": message}, state=state, ended=_now(), message=message)
-        except (RefusedError, OSError) as error:
+            self._write(state, {"why": message}, state=state, **columns)
+        except (WindlassError, OSError) as error:
+            # Another holder's word counts now, or the disk is full; the error itself is raised all the same.
             logger.warning("%s: how it ended could not be recorded: %s", self.step.key, error)
 
     def _write(self, phase: str, body: JsonObject, **columns: Any) -> None:
-        said: JsonObject = {"epoch": self.hold.epoch, "action": self.step.action, **body}
-        self.journal.write_step(self.operation, self.step.key, phase, said, **columns)
+        said: JsonObject = {
+            "epoch": self.hold.epoch,
+            "attempt": self.before.attempts + 1,
+            "run": self.run,
+            "plan_hash": self.operation.plan_hash,
+            "action": self.step.action,
+            **body,
+        }
+        self.journal.write_step(
+            self.operation, self.step.key, phase, said, epoch=self.hold.epoch, **columns
+        )
+
+
+def _state_after(why: BaseException) -> str:
+    """Parked when it came to rest or a signal ended it, failed otherwise."""
+    if isinstance(why, NeedsHumanError):
+        return "failed"
+    return (
+        "failed" if isinstance(why, Exception) and not isinstance(why, StoppedError) else "parked"
+    )
 
 
 def _now() -> str:
