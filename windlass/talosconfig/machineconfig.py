@@ -1,94 +1,114 @@
-"""Machine configurations for Talos 1.12 and 1.13, made from the site file and the secrets bundle.
+"""Machine configs: what the site file says about a node, as the documents its Talos version reads.
 
-Written for the contract of the version a node will run: an older Talos refuses keys it does not know.
+The contract is that of the version the site names; 1.12 and 1.13 share one. Unknown keys are fatal to Talos, so
+nothing is written that these versions do not know.
 """
 
+import re
 from collections.abc import Collection
 from typing import Any
 
 import yaml
 
-from windlass.models.site import Node, Site
+from windlass.errors import BadInputError
+from windlass.models.site import DataDisk, Node, Site
 from windlass.talosconfig.schematic import installer_image, schematic_id
-from windlass.talosconfig.secrets import SecretsBundle, b64
+from windlass.talosconfig.secrets import SecretsBundle, b64, encoded_pair
 
 Document = dict[str, Any]
 
+CONTRACTS = ("1.12", "1.13")
 SYSTEM_DISK = "/dev/sda"
-# The NVIDIA modules want nothing more than to be loaded; which ones, the node says in kernel_modules.
-NO_LOAD_BALANCER = "node.kubernetes.io/exclude-from-external-load-balancers"
+KUBE_PRISM_PORT = 7445
+# Load balancers that Kubernetes drives skip control planes.
+CONTROL_PLANE_LABELS = {"node.kubernetes.io/exclude-from-external-load-balancers": ""}
+POD_SECURITY: Document = {
+    "apiVersion": "pod-security.admission.config.k8s.io/v1alpha1",
+    "kind": "PodSecurityConfiguration",
+    "defaults": {
+        "audit": "restricted",
+        "audit-version": "latest",
+        "enforce": "baseline",
+        "enforce-version": "latest",
+        "warn": "restricted",
+        "warn-version": "latest",
+    },
+    "exemptions": {"namespaces": ["kube-system"], "runtimeClasses": [], "usernames": []},
+}
+AUDIT_POLICY: Document = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "rules": [{"level": "Metadata"}],
+}
+
+
+def machine_config(
+    site: Site, node: Node, secrets: SecretsBundle, extra_sans: Collection[str] = ()
+) -> str:
+    """The config of `node`, by its role. `extra_sans` are further names and addresses it is called by.
+
+    Raises:
+        BadInputError: the site's Talos version has a contract that is not written here.
+    """
+    if node.role == "controlplane":
+        return control_plane_config(site, node, secrets, extra_sans)
+    return worker_config(site, node, secrets, extra_sans)
 
 
 def control_plane_config(
-    site: Site, node: Node, secrets: SecretsBundle, *, extra_sans: Collection[str] = ()
+    site: Site, node: Node, secrets: SecretsBundle, extra_sans: Collection[str] = ()
 ) -> str:
-    """The configuration of a control plane, as multi-document YAML. `extra_sans` also name its certificates."""
-    sans = _sans(site, extra_sans)
-    machine = _machine(site, node, sans)
-    machine["ca"] = {"crt": b64(secrets.os.crt), "key": b64(secrets.os.key)}
-    machine["token"] = secrets.trustd_token
-    machine["nodeLabels"] = {NO_LOAD_BALANCER: ""} | dict(node.labels)
-    cluster = _cluster(site, secrets) | {
-        "ca": {"crt": b64(secrets.kubernetes.crt), "key": b64(secrets.kubernetes.key)},
-        "aggregatorCA": {"crt": b64(secrets.aggregator.crt), "key": b64(secrets.aggregator.key)},
-        "serviceAccount": {"key": b64(secrets.service_account)},
-        "secretboxEncryptionSecret": secrets.secretbox,
-        "apiServer": {
-            "image": f"registry.k8s.io/kube-apiserver:{site.cluster.kubernetes}",
-            "certSANs": sans,
-            "admissionControl": [_pod_security()],
-        },
-        "controllerManager": {
-            "image": f"registry.k8s.io/kube-controller-manager:{site.cluster.kubernetes}"
-        },
-        "scheduler": {"image": f"registry.k8s.io/kube-scheduler:{site.cluster.kubernetes}"},
-        "proxy": _proxy(site),
-        "etcd": {
-            "ca": {"crt": b64(secrets.etcd.crt), "key": b64(secrets.etcd.key)},
-            "advertisedSubnets": [str(site.cluster.network)],
-        },
-    }
-    if site.cluster.extra_manifests:
-        cluster["extraManifests"] = list(site.cluster.extra_manifests)
-    return _documents(node, machine, cluster)
+    """The config of a control plane: the certificate authorities with their keys are inside."""
+    _check_contract(site.cluster.talos)
+    names = api_names(site, extra_sans)
+    machine = _machine(site, node, secrets, names)
+    machine["ca"] = encoded_pair(secrets.os)
+    machine["nodeLabels"] = CONTROL_PLANE_LABELS | node.labels
+    cluster = _cluster(site, secrets) | _control_plane(site, secrets, names)
+    return _render(node, machine, cluster)
 
 
 def worker_config(
-    site: Site, node: Node, secrets: SecretsBundle, *, extra_sans: Collection[str] = ()
+    site: Site, node: Node, secrets: SecretsBundle, extra_sans: Collection[str] = ()
 ) -> str:
-    """The configuration of a worker: certificates of the authorities, never their keys."""
-    machine = _machine(site, node, _sans(site, extra_sans))
-    machine["ca"] = {"crt": b64(secrets.os.crt), "key": ""}
-    machine["token"] = secrets.trustd_token
+    """The config of a worker: no key of any authority is inside, Talos refuses them there."""
+    _check_contract(site.cluster.talos)
+    machine = _machine(site, node, secrets, [str(node.address), *extra_sans])
     if node.labels:
         machine["nodeLabels"] = dict(node.labels)
-    cluster = _cluster(site, secrets) | {"ca": {"crt": b64(secrets.kubernetes.crt), "key": ""}}
-    return _documents(node, machine, cluster)
+    return _render(node, machine, _cluster(site, secrets))
 
 
-def _sans(site: Site, extra: Collection[str]) -> list[str]:
-    cluster = site.cluster
-    named = [cluster.endpoint, *([str(cluster.vip)] if cluster.vip else [])]
-    planes = [str(node.address) for node in site.control_planes]
-    return list(dict.fromkeys([*named, *planes, *extra]))
+def api_names(site: Site, extra_sans: Collection[str] = ()) -> list[str]:
+    """What the cluster's APIs are called by: endpoint, VIP, all control planes, then `extra_sans`."""
+    names = [site.cluster.endpoint]
+    if site.cluster.vip is not None:
+        names.append(str(site.cluster.vip))
+    names += [str(node.address) for node in site.control_planes]
+    return list(dict.fromkeys([*names, *extra_sans]))
 
 
-def _machine(site: Site, node: Node, sans: list[str]) -> Document:
+def _check_contract(version: str) -> None:
+    minor = re.sub(r"^v(\d+\.\d+)\..*$", r"\1", version)
+    if minor not in CONTRACTS:
+        known = " and ".join(CONTRACTS)
+        raise BadInputError(f"cluster.talos: {version}: configs are written for Talos {known}")
+
+
+def _machine(site: Site, node: Node, secrets: SecretsBundle, names: list[str]) -> Document:
     cluster = site.cluster
     schematic = schematic_id(cluster.schematic.extensions, cluster.schematic.kernel_args)
     machine: Document = {
         "type": node.role,
-        "certSANs": sans,
+        "token": secrets.trustd_token,
+        "ca": {"crt": b64(secrets.os.crt), "key": ""},
+        "certSANs": list(dict.fromkeys(names)),
         "kubelet": {
             "image": f"ghcr.io/siderolabs/kubelet:{cluster.kubernetes}",
             "defaultRuntimeSeccompProfileEnabled": True,
             "disableManifestsDirectory": True,
-            "nodeIP": {"validSubnets": [str(cluster.network)]},
         },
-        "network": {
-            "interfaces": [_interface(site, node)],
-            "nameservers": [str(server) for server in cluster.nameservers],
-        },
+        "network": _network(site, node),
         "install": {
             "disk": SYSTEM_DISK,
             "image": installer_image(cluster.image.factory, schematic, cluster.talos),
@@ -97,20 +117,18 @@ def _machine(site: Site, node: Node, sans: list[str]) -> Document:
         },
         "features": {
             "diskQuotaSupport": True,
-            "kubePrism": {"enabled": True, "port": 7445},
+            "kubePrism": {"enabled": True, "port": KUBE_PRISM_PORT},
             "hostDNS": {"enabled": True, "forwardKubeDNSToHost": True},
         },
     }
     if cluster.time_servers:
         machine["time"] = {"servers": list(cluster.time_servers)}
-    if node.kernel_modules:
-        machine["kernel"] = {"modules": [{"name": module} for module in node.kernel_modules]}
     if node.taints:
         machine["nodeTaints"] = dict(node.taints)
-    return machine
+    return machine | _kernel(node)
 
 
-def _interface(site: Site, node: Node) -> Document:
+def _network(site: Site, node: Node) -> Document:
     interface: Document = {
         "deviceSelector": {"hardwareAddr": node.mac},
         "addresses": [str(site.interface(node))],
@@ -119,7 +137,20 @@ def _interface(site: Site, node: Node) -> Document:
     }
     if node.role == "controlplane" and site.cluster.vip is not None:
         interface["vip"] = {"ip": str(site.cluster.vip)}
-    return interface
+    return {
+        "interfaces": [interface],
+        "nameservers": [str(address) for address in site.cluster.nameservers],
+    }
+
+
+def _kernel(node: Node) -> Document:
+    if not node.kernel_modules:
+        return {}
+    kernel: Document = {"kernel": {"modules": [{"name": name} for name in node.kernel_modules]}}
+    if any(name.startswith("nvidia") for name in node.kernel_modules):
+        # NVIDIA's container toolkit attaches BPF programs, which hardened JIT refuses.
+        kernel["sysctls"] = {"net.core.bpf_jit_harden": "1"}
+    return kernel
 
 
 def _cluster(site: Site, secrets: SecretsBundle) -> Document:
@@ -138,6 +169,7 @@ def _cluster(site: Site, secrets: SecretsBundle) -> Document:
         "clusterName": cluster.name,
         "network": network,
         "token": secrets.bootstrap_token,
+        "ca": {"crt": b64(secrets.kubernetes.crt), "key": ""},
         "discovery": {
             "enabled": True,
             "registries": {"kubernetes": {"disabled": True}, "service": {}},
@@ -145,32 +177,61 @@ def _cluster(site: Site, secrets: SecretsBundle) -> Document:
     }
 
 
-def _proxy(site: Site) -> Document:
-    if not site.cluster.kube_proxy:
-        return {"disabled": True}
-    return {"image": f"registry.k8s.io/kube-proxy:{site.cluster.kubernetes}"}
-
-
-def _pod_security() -> Document:
-    """Baseline is enforced; kube-system is exempt, since the control plane itself lives there."""
-    modes = {"enforce": "baseline", "audit": "restricted", "warn": "restricted"}
-    defaults = {
-        key: value
-        for mode, level in modes.items()
-        for key, value in ((mode, level), (f"{mode}-version", "latest"))
+def _control_plane(site: Site, secrets: SecretsBundle, names: list[str]) -> Document:
+    version = site.cluster.kubernetes
+    proxy: Document = {"image": f"registry.k8s.io/kube-proxy:{version}"}
+    encryption = (
+        {"secretboxEncryptionSecret": secrets.secretbox}
+        if secrets.secretbox
+        else {"aescbcEncryptionSecret": secrets.aescbc}
+    )
+    parts: Document = encryption | {
+        "ca": encoded_pair(secrets.kubernetes),
+        "aggregatorCA": encoded_pair(secrets.aggregator),
+        "serviceAccount": {"key": b64(secrets.service_account)},
+        "apiServer": {
+            "image": f"registry.k8s.io/kube-apiserver:{version}",
+            "certSANs": names,
+            "admissionControl": [{"name": "PodSecurity", "configuration": POD_SECURITY}],
+            "auditPolicy": AUDIT_POLICY,
+        },
+        "controllerManager": {"image": f"registry.k8s.io/kube-controller-manager:{version}"},
+        "proxy": proxy if site.cluster.kube_proxy else {"disabled": True},
+        "scheduler": {"image": f"registry.k8s.io/kube-scheduler:{version}"},
+        "etcd": {"ca": encoded_pair(secrets.etcd)},
+        "allowSchedulingOnControlPlanes": False,
     }
+    if site.cluster.extra_manifests:
+        parts["extraManifests"] = list(site.cluster.extra_manifests)
+    return parts
+
+
+def _volumes(node: Node) -> list[Document]:
+    """User volumes of the disks that have a mount. Proxmox attaches data disks behind the system disk, in order."""
+    devices = [f"/dev/sd{chr(ord('b') + place)}" for place in range(len(node.data_disks))]
+    return [
+        _volume(device, disk.mount, disk)
+        for device, disk in zip(devices, node.data_disks, strict=True)
+        if disk.mount is not None
+    ]
+
+
+def _volume(device: str, name: str, disk: DataDisk) -> Document:
     return {
-        "name": "PodSecurity",
-        "configuration": {
-            "apiVersion": "pod-security.admission.config.k8s.io/v1alpha1",
-            "kind": "PodSecurityConfiguration",
-            "defaults": defaults,
-            "exemptions": {"namespaces": ["kube-system"], "runtimeClasses": [], "usernames": []},
+        "apiVersion": "v1alpha1",
+        "kind": "UserVolumeConfig",
+        "name": name,
+        "provisioning": {
+            # A disk that came up under another name is left alone rather than the system's taken for it.
+            "diskSelector": {"match": f'disk.dev_path == "{device}" && !system_disk'},
+            # Room for the partition table; the volume then grows over the whole disk.
+            "minSize": f"{max(disk.size * 1024 - 512, 512)}MiB",
+            "grow": True,
         },
     }
 
 
-def _documents(node: Node, machine: Document, cluster: Document) -> str:
+def _render(node: Node, machine: Document, cluster: Document) -> str:
     main: Document = {
         "version": "v1alpha1",
         "debug": False,
@@ -181,25 +242,17 @@ def _documents(node: Node, machine: Document, cluster: Document) -> str:
     hostname: Document = {
         "apiVersion": "v1alpha1",
         "kind": "HostnameConfig",
-        "hostname": node.name,
         "auto": "off",
+        "hostname": node.name,
     }
-    return yaml.safe_dump_all([main, hostname, *_volumes(node)], sort_keys=False)
+    return yaml.dump_all(
+        [main, hostname, *_volumes(node)], Dumper=_PlainDumper, sort_keys=False, width=1_000_000
+    )
 
 
-def _volumes(node: Node) -> list[Document]:
-    """A user volume for each data disk with a mount: the second disk of the VM is /dev/sdb, and so on."""
-    return [
-        {
-            "apiVersion": "v1alpha1",
-            "kind": "UserVolumeConfig",
-            "name": disk.mount,
-            "provisioning": {
-                "diskSelector": {"match": f'disk.dev_path == "/dev/sd{letter}"'},
-                "minSize": "1GiB",
-                "grow": True,
-            },
-        }
-        for letter, disk in zip("bcdefghijklmnop", node.data_disks, strict=False)
-        if disk.mount
-    ]
+class _PlainDumper(yaml.SafeDumper):
+    """Writes a value that occurs twice twice: Talos reads no YAML anchors that people could follow."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        del data
+        return True

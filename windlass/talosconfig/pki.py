@@ -13,7 +13,7 @@ from enum import StrEnum
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -28,11 +28,22 @@ Entropy = Callable[[int], bytes]
 SigningKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
 AUTHORITY_LIFETIME = timedelta(hours=87600)
+CLIENT_LIFETIME = timedelta(hours=8760)
+# A peer whose clock is a little behind ours still accepts the certificate.
+CLIENT_BACKDATE = timedelta(seconds=10)
 # Order of the P-256 group (FIPS 186-4, D.1.2.3): private keys are 1 .. order-1.
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 # Talos labels its PKCS#8 Ed25519 keys so; OpenSSL and `cryptography` refuse that label.
 TALOS_LABEL = " ED25519 PRIVATE KEY-----"
 PKCS8_LABEL = " PRIVATE KEY-----"
+
+
+@dataclass(frozen=True)
+class Mint:
+    """What new keys and certificates are made from: a source of random bytes and the time."""
+
+    entropy: Entropy
+    now: datetime
 
 
 class Algorithm(StrEnum):
@@ -68,7 +79,7 @@ class Leaf:
     backdate: timedelta = timedelta()
 
 
-def openssl_pem(key: str) -> str:
+def relabelled(key: str) -> str:
     """The same key under the label that OpenSSL reads."""
     return key.replace(TALOS_LABEL, PKCS8_LABEL)
 
@@ -80,7 +91,7 @@ def load_key(pem: str) -> SigningKey:
         BadInputError: not a PEM key, or neither Ed25519 nor ECDSA.
     """
     try:
-        key = load_pem_private_key(openssl_pem(pem).encode(), None)
+        key = load_pem_private_key(relabelled(pem).encode(), None)
     except (ValueError, TypeError) as error:
         raise BadInputError(f"not a private key in PEM: {error}") from error
     if isinstance(key, Ed25519PrivateKey | ec.EllipticCurvePrivateKey):
@@ -110,33 +121,45 @@ def key_pem(key: SigningKey) -> str:
     return _pem(key, PrivateFormat.TraditionalOpenSSL)
 
 
-def make_authority(
-    algorithm: Algorithm, organization: str, entropy: Entropy, now: datetime
-) -> KeyPair:
+def make_authority(algorithm: Algorithm, organization: str, mint: Mint) -> KeyPair:
     """A self-signed CA for ten years; without an `organization` its subject is empty."""
-    key = new_key(algorithm, entropy)
+    key = new_key(algorithm, mint.entropy)
     subject = _name("", (organization,) if organization else ())
     builder = (
-        _begin(subject, subject, entropy, (now, now + AUTHORITY_LIFETIME))
+        _begin(subject, subject, mint.entropy, (mint.now, mint.now + AUTHORITY_LIFETIME))
         .public_key(key.public_key())
         .add_extension(_usage(signs=True), critical=True)
         .add_extension(_purposes(server=True, client=True), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier(entropy(20)), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier(mint.entropy(20)), critical=False)
     )
     return KeyPair(crt=_sign(builder, key), key=key_pem(key))
 
 
-def issue(authority: KeyPair, leaf: Leaf, entropy: Entropy, now: datetime) -> KeyPair:
+def client_certificate(
+    authority: KeyPair, *, organization: tuple[str, ...], common_name: str | None, mint: Mint
+) -> KeyPair:
+    """A client certificate for a year. Talos reads roles from `organization`, Kubernetes groups."""
+    leaf = Leaf(
+        lifetime=CLIENT_LIFETIME,
+        common_name=common_name or "",
+        organizations=organization,
+        client=True,
+        backdate=CLIENT_BACKDATE,
+    )
+    return issue(authority, leaf, mint)
+
+
+def issue(authority: KeyPair, leaf: Leaf, mint: Mint) -> KeyPair:
     """A new key and its certificate, of the same algorithm as the authority's."""
     signer = load_key(authority.key)
     algorithm = Algorithm.ED25519 if isinstance(signer, Ed25519PrivateKey) else Algorithm.P256
-    key = new_key(algorithm, entropy)
+    key = new_key(algorithm, mint.entropy)
     subject = _name(leaf.common_name, leaf.organizations)
     issuer = authority.certificate
-    validity = (now - leaf.backdate, now + leaf.lifetime)
+    validity = (mint.now - leaf.backdate, mint.now + leaf.lifetime)
     builder = (
-        _begin(subject, issuer.subject, entropy, validity)
+        _begin(subject, issuer.subject, mint.entropy, validity)
         .public_key(key.public_key())
         .add_extension(_usage(signs=False), critical=True)
         .add_extension(_purposes(server=leaf.server, client=leaf.client), critical=False)
@@ -198,8 +221,8 @@ def _identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
         known = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
     except x509.ExtensionNotFound:
         key = issuer.public_key()
-        if not isinstance(key, x509.CertificateIssuerPublicKeyTypes):
-            raise BadInputError("the authority's key cannot sign certificates") from None
+        if not isinstance(key, Ed25519PublicKey | ec.EllipticCurvePublicKey):
+            raise BadInputError("the authority's key is neither Ed25519 nor ECDSA") from None
         return x509.AuthorityKeyIdentifier.from_issuer_public_key(key)
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(known.value)
 

@@ -4,52 +4,43 @@ The id is the SHA-256 of the schematic's canonical YAML, so it is known before t
 """
 
 import hashlib
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import yaml
-
-from windlass.models.site import Schematic
 
 PLATFORM = "nocloud"
 ARCH = "amd64"
 
 
-def canonical(schematic: Schematic) -> str:
-    """The YAML that the factory hashes: four spaces, its order of keys, the file's order of values."""
+def canonical(extensions: Sequence[str] = (), kernel_args: Sequence[str] = ()) -> str:
+    """The YAML that the factory hashes: four spaces, its order of keys, the given order of values."""
     lines: list[str] = []
-    if schematic.kernel_args:
-        lines += [
-            "    extraKernelArgs:",
-            *(f"        - {_scalar(a)}" for a in schematic.kernel_args),
-        ]
-    if schematic.extensions:
+    if kernel_args:
+        lines += ["    extraKernelArgs:", *(f"        - {_scalar(a)}" for a in kernel_args)]
+    if extensions:
         lines += ["    systemExtensions:", "        officialExtensions:"]
-        lines += [f"            - {_scalar(e)}" for e in schematic.extensions]
+        lines += [f"            - {_scalar(e)}" for e in extensions]
     if not lines:
         return "customization: {}\n"
     return "\n".join(["customization:", *lines, ""])
 
 
-def schematic_id(schematic: Schematic) -> str:
-    """Hex, 64 characters."""
-    return hashlib.sha256(canonical(schematic).encode()).hexdigest()
+def schematic_id(extensions: Sequence[str] = (), kernel_args: Sequence[str] = ()) -> str:
+    """Hex, 64 characters. The order of the values matters."""
+    return hashlib.sha256(canonical(extensions, kernel_args).encode()).hexdigest()
 
 
-def iso_name(schematic: Schematic, version: str) -> str:
-    """The name of the boot image in a Proxmox storage; `version` as in v1.13.9."""
-    return f"talos-{version}-{schematic_id(schematic)[:12]}-{PLATFORM}-{ARCH}.iso"
+def iso_url(factory: str, schematic: str, version: str) -> str:
+    """Where the factory serves the boot image; `version` as in v1.13.9."""
+    return f"{factory.rstrip('/')}/image/{schematic}/{version}/{PLATFORM}-{ARCH}.iso"
 
 
-def iso_url(factory: str, schematic: Schematic, version: str) -> str:
-    """Where the factory serves the boot image."""
-    return f"{factory.rstrip('/')}/image/{schematic_id(schematic)}/{version}/{PLATFORM}-{ARCH}.iso"
-
-
-def installer_image(factory: str, schematic: Schematic, version: str) -> str:
-    """The container image that installs or upgrades to `version` with this schematic's extensions."""
+def installer_image(factory: str, schematic: str, version: str) -> str:
+    """The container image that installs or upgrades to `version` with the schematic's extensions."""
     parts = urlsplit(factory)
     registry = f"{parts.netloc}{parts.path}".rstrip("/")
-    return f"{registry}/{PLATFORM}-installer/{schematic_id(schematic)}:{version}"
+    return f"{registry}/{PLATFORM}-installer/{schematic}:{version}"
 
 
 def _scalar(text: str) -> str:

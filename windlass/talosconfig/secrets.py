@@ -6,10 +6,9 @@ Whoever has it can sign an administrator; without its secretbox key a restored e
 import base64
 import binascii
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import yaml
 
@@ -18,12 +17,16 @@ from windlass.talosconfig.pki import (
     Algorithm,
     Entropy,
     KeyPair,
+    Mint,
     make_authority,
     new_rsa_key,
 )
 
 TOKEN = re.compile(r"[a-z0-9]{6}\.[a-z0-9]{16}")
 TOKEN_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+TOKEN_LENGTH = 22
+# The last multiple of 36 in a byte: what lies beyond would prefer some letters.
+EVEN_BYTES = 252
 AUTHORITIES = ("etcd", "k8s", "k8saggregator", "os")
 
 
@@ -38,7 +41,7 @@ class SecretsBundle:
     etcd: KeyPair
     kubernetes: KeyPair
     aggregator: KeyPair
-    service_account_key: str
+    service_account: str
     os: KeyPair
     secretbox: str = ""
     aescbc: str = ""
@@ -46,17 +49,18 @@ class SecretsBundle:
     @classmethod
     def generate(cls, entropy: Entropy, now: datetime) -> Self:
         """A new cluster's secrets. Takes about a second: a 4096-bit RSA key is among them."""
+        mint = Mint(entropy, now)
         return cls(
             cluster_id=base64.urlsafe_b64encode(entropy(32)).decode(),
             cluster_secret=base64.b64encode(entropy(32)).decode(),
             bootstrap_token=_token(entropy),
             secretbox=base64.b64encode(entropy(32)).decode(),
             trustd_token=_token(entropy),
-            etcd=make_authority(Algorithm.P256, "etcd", entropy, now),
-            kubernetes=make_authority(Algorithm.P256, "kubernetes", entropy, now),
-            aggregator=make_authority(Algorithm.P256, "", entropy, now),
-            service_account_key=new_rsa_key(),
-            os=make_authority(Algorithm.ED25519, "talos", entropy, now),
+            etcd=make_authority(Algorithm.P256, "etcd", mint),
+            kubernetes=make_authority(Algorithm.P256, "kubernetes", mint),
+            aggregator=make_authority(Algorithm.P256, "", mint),
+            service_account=new_rsa_key(),
+            os=make_authority(Algorithm.ED25519, "talos", mint),
         )
 
     @classmethod
@@ -82,7 +86,7 @@ class SecretsBundle:
             etcd=bundle.pair("certs.etcd"),
             kubernetes=bundle.pair("certs.k8s"),
             aggregator=bundle.pair("certs.k8saggregator"),
-            service_account_key=bundle.pem("certs.k8sserviceaccount.key"),
+            service_account=bundle.pem("certs.k8sserviceaccount.key"),
             os=bundle.pair("certs.os"),
             secretbox=secretbox,
             aescbc=aescbc,
@@ -103,29 +107,28 @@ class SecretsBundle:
                 "etcd": encoded_pair(self.etcd),
                 "k8s": encoded_pair(self.kubernetes),
                 "k8saggregator": encoded_pair(self.aggregator),
-                "k8sserviceaccount": {"key": encoded(self.service_account_key)},
+                "k8sserviceaccount": {"key": b64(self.service_account)},
                 "os": encoded_pair(self.os),
             },
         }
         return yaml.safe_dump(content, sort_keys=False, width=1_000_000)
 
 
-def encoded(pem: str) -> str:
+def b64(pem: str) -> str:
     """PEM as Talos keeps it in YAML: base64 in one line."""
     return base64.b64encode(pem.encode()).decode()
 
 
 def encoded_pair(pair: KeyPair) -> dict[str, str]:
-    """Certificate and key, each `encoded`."""
-    return {"crt": encoded(pair.crt), "key": encoded(pair.key)}
+    """Certificate and key, each as `b64` makes it."""
+    return {"crt": b64(pair.crt), "key": b64(pair.key)}
 
 
 def _token(entropy: Entropy) -> str:
     letters = ""
-    while len(letters) < 22:  # 6 before the dot, 16 behind it
-        # 252 is the last multiple of 36 in a byte: what lies beyond would prefer some letters.
-        letters += "".join(TOKEN_LETTERS[b % 36] for b in entropy(32) if b < 252)
-    return f"{letters[:6]}.{letters[6:22]}"
+    while len(letters) < TOKEN_LENGTH:
+        letters += "".join(TOKEN_LETTERS[b % 36] for b in entropy(32) if b < EVEN_BYTES)
+    return f"{letters[:6]}.{letters[6:TOKEN_LENGTH]}"
 
 
 class _Reader:
@@ -143,7 +146,8 @@ class _Reader:
     def text(self, key: str, *, needed: bool = True) -> str:
         value: Any = self._content
         for part in key.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None  # pyright: ignore
+            known = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+            value = known.get(part)
         if value is None and not needed:
             return ""
         if not isinstance(value, str) or not value:

@@ -1,0 +1,130 @@
+"""The connection to one Talos machine: TLS that proves who answers before anything is sent."""
+
+import base64
+import hashlib
+import os
+import ssl
+import tempfile
+from collections.abc import Callable, Collection
+from functools import partial
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from grpclib.client import Channel
+from grpclib.protocol import H2Protocol
+
+from windlass.models.talos import TalosCredentials
+
+# What a server says that wants another client certificate, or one at all.
+UNWANTED = ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "CERTIFICATE_EXPIRED", "UNKNOWN_CA")
+
+
+class NotConnectedError(Exception):
+    """Nothing was sent: there was no connection to send it on."""
+
+
+class WrongCertificateError(Exception):
+    """Something answered, and it is not who it must be. Nothing was sent."""
+
+
+class PinnedChannel(Channel):
+    """A channel that looks at the certificate of the very connection it uses, before anything is sent on it."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        ssl: ssl.SSLContext,
+        pins: frozenset[str],
+        server_hostname: str,
+    ) -> None:
+        super().__init__(host, port, ssl=True)  # pyright: ignore[reportUnknownMemberType] - grpclib leaves ssl open
+        self._context = ssl
+        self._pins = pins
+        self._name = server_hostname
+        self.seen = ""
+        # What TLS said when the connection was lost; empty where it ended in any other way.
+        self.alert = ""
+
+    @classmethod
+    def to(cls, context: ssl.SSLContext, pins: Collection[str]) -> "Callable[..., PinnedChannel]":
+        """A channel of this trust, to be made inside the loop that it will live in."""
+        return partial(cls, ssl=context, pins=frozenset(pins))
+
+    async def _create_connection(self) -> H2Protocol:
+        try:
+            _, protocol = await self._loop.create_connection(
+                self._noting_protocol,
+                self._host,
+                self._port,
+                ssl=self._context,
+                server_hostname=self._name,
+            )
+        except ssl.SSLCertVerificationError as error:
+            raise WrongCertificateError(
+                f"its certificate is not this site's: {error.verify_message}"
+            ) from error
+        except OSError as error:
+            raise NotConnectedError(str(error)) from error
+        transport = protocol.connection._transport  # type: ignore[attr-defined] # noqa: SLF001 - pinned version
+        der = transport.get_extra_info("ssl_object").getpeercert(True)
+        self.seen = _fingerprint(der)
+        if self._pins and self.seen not in self._pins:
+            protocol.processor.close()
+            raise WrongCertificateError(
+                f"its certificate has fingerprint {self.seen}, {', '.join(self._pins)} was seen before: "
+                "something else answers now, or it was restarted. Nothing was sent"
+            )
+        return protocol
+
+    def _noting_protocol(self) -> H2Protocol:
+        protocol: H2Protocol = self._protocol_factory()
+        lost = protocol.connection_lost
+
+        def connection_lost(exc: BaseException | None) -> None:
+            if isinstance(exc, ssl.SSLError):
+                self.alert = exc.reason or ""
+            lost(exc)
+
+        protocol.connection_lost = connection_lost
+        return protocol
+
+    @property
+    def unwanted(self) -> bool:
+        """The machine refused our certificate, or that we have none."""
+        return any(word in self.alert for word in UNWANTED)
+
+
+def _fingerprint(der: bytes) -> str:
+    public = x509.load_der_x509_certificate(der).public_key()
+    spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(hashlib.sha256(spki).digest()).decode()
+
+
+def authenticated(credentials: TalosCredentials) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_verify_locations(cadata=credentials.ca)
+    # OpenSSL refuses the label that Talos writes.
+    key = credentials.key.replace(" ED25519 PRIVATE KEY-----", " PRIVATE KEY-----")
+    # Python loads a client's key from files only; the folder is private and gone at once.
+    with tempfile.TemporaryDirectory(prefix="windlass-tls-") as folder:
+        paths: list[str] = []
+        for name, content in (("crt", credentials.crt), ("key", key)):
+            path = os.path.join(folder, name)  # noqa: PTH118
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(content)
+            paths.append(path)
+        context.load_cert_chain(*paths)
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+def maintenance() -> ssl.SSLContext:
+    """A machine without a configuration signs its own certificate; trust is the caller's pin."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    return context
