@@ -9,6 +9,7 @@ from windlass.lab.controllers.objects import (
     condition_holds,
     dig,
     is_going,
+    items,
     parse_time,
     timestamp,
     with_condition,
@@ -24,6 +25,9 @@ from windlass.lab.controllers.replicas import (
     remove,
 )
 from windlass.lab.controllers.resources import JOBS, PODS
+
+
+_DECIDED = {"Complete": "SuccessCriteriaMet", "Failed": "FailureTarget"}
 
 
 class Jobs:
@@ -90,7 +94,10 @@ class Jobs:
         status: Object = {"active": len(active), "ready": ready(active), **counts}
         status["startTime"] = before.get("startTime", timestamp(now))
         if ending is not None:
-            status["conditions"] = with_condition(before.get("conditions") or [], ending, now)
+            # The API wants both: what was decided, and that it is carried out.
+            first = {**ending, "type": _DECIDED[ending["type"]]}
+            conditions = with_condition(items(before, "conditions"), first, now)
+            status["conditions"] = with_condition(conditions, ending, now)
             if ending["type"] == "Complete":
                 status["completionTime"] = timestamp(now)
         await publish(self._client, JOBS.of(job), before, status)
