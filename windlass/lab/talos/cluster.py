@@ -14,6 +14,7 @@ from windlass.lab.controllers.access import Access, Client, Informer
 from windlass.lab.controllers.kubelet import Kubelet
 from windlass.lab.controllers.loops import ControlLoops
 from windlass.lab.controllers.node import NodeIdentity
+from windlass.lab.controllers.programs import programs_for
 from windlass.lab.controllers.resources import NODES, PODS
 from windlass.lab.kubernetes.server import KubernetesApi, Listener
 from windlass.lab.talos.fleet import Fleet
@@ -197,7 +198,11 @@ class Cluster:
             return
         name = machine.hostname
         access = self.access(machine, f"system:node:{name}", "system:nodes")
-        kubelet = Kubelet(access, self._world.clock, _identity(machine), faults=self._world.faults)
+        world = self._world
+        programs = programs_for(world.repositories, world.faults)
+        kubelet = Kubelet(
+            access, world.clock, _identity(machine), programs=programs, faults=world.faults
+        )
         self._kubelets[machine.hardware.vmid] = kubelet
         await kubelet.run()
 
