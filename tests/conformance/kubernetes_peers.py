@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import uuid
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +70,7 @@ class Plane:
             method, self.url + path, data=raw, params=query, timeout=20,
             headers={"Content-Type": media, "Accept": "application/json"},
         )  # fmt: skip
-        parsed = answer.json() if "json" in answer.headers.get("Content-Type", "") else {}
+        parsed: Document = answer.json() if "json" in answer.headers.get("Content-Type", "") else {}
         return Answer(answer.status_code, parsed, dict(answer.headers))
 
     def get(self, path: str, **query: Any) -> Answer:
@@ -147,7 +147,7 @@ def _built() -> bool:
 
 
 @contextmanager
-def real_plane(folder: Path, address: str, *flags: str) -> Iterator[Plane]:
+def real_plane(folder: Path, address: str, *flags: str) -> Generator[Plane, None, None]:
     """The real control plane until the block ends."""
     need_realplane()
     command = [str(REALPLANE / "up"), "--dir", str(folder), "--address", address, *flags]
@@ -165,7 +165,7 @@ def real_plane(folder: Path, address: str, *flags: str) -> Iterator[Plane]:
 
 
 @contextmanager
-def lab_plane(folder: Path, address: str) -> Iterator[Plane]:
+def lab_plane(folder: Path, address: str) -> Generator[Plane, None, None]:
     with serving(folder, address) as lab:
         plane = Plane("lab", lab.kubeconfig, folder)
         yield plane

@@ -56,11 +56,11 @@ def kubectl(
             yield Kubectl(real, folder)
     else:
         with serving(folder, "127.16.0.3") as lab:
-            lab.api.pod_logs = lambda _space, name, _container: log_of(name)
+            lab.api.pod_logs = log_of
             yield Kubectl(Plane("lab", lab.kubeconfig, folder), folder)
 
 
-async def log_of(name: str) -> AsyncIterator[bytes]:
+async def log_of(_space: str, name: str, _container: str) -> AsyncIterator[bytes]:
     yield f"{name} says hello\n".encode()
 
 

@@ -396,20 +396,20 @@ def test_defaults_are_filled_in(plane: Plane, resource: str, spec: Spec):
     assert made["spec"] == DEFAULTED[resource]
 
 
-_POD_SPEC = {
+_POD_SPEC: Spec = {
     "restartPolicy": "Always",
     "dnsPolicy": "ClusterFirst",
     "securityContext": {},
     "schedulerName": "default-scheduler",
 }
-_CONTAINER = {
+_CONTAINER: Spec = {
     "image": "nginx:1",
     "resources": {},
     "terminationMessagePath": "/dev/termination-log",
     "terminationMessagePolicy": "File",
     "imagePullPolicy": "IfNotPresent",
 }
-_TEMPLATE = {
+_TEMPLATE: Spec = {
     "metadata": {"labels": {"app": "x"}},
     "spec": {
         "containers": [

@@ -9,7 +9,7 @@ import base64
 import json
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from windlass.lab.kubernetes.server import KubernetesApi, Listener
 from windlass.lab.world import World
@@ -87,7 +87,7 @@ def issue(folder: Path, name: str, groups: tuple[str, ...]) -> Identity:
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False
         )
-        .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.CLIENT_AUTH]), False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False)
         .sign(signer, hashes.SHA256())
     )
     stem = name.replace(":", "-")
@@ -131,7 +131,7 @@ def write_kubeconfig(path: Path, url: str, ca: Path, identity: Identity) -> None
 @contextmanager
 def serving(
     folder: Path, address: str, *, version: str = "v1.34.4", speed: float = 1.0
-) -> Iterator[LabKubernetes]:
+) -> Generator[LabKubernetes, None, None]:
     """Serve a new or an old world from `folder` until the block ends."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="lab-kubernetes", daemon=True)

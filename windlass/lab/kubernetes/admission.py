@@ -4,16 +4,14 @@ import base64
 import random
 from collections.abc import Callable
 from ipaddress import IPv4Network
-from typing import Any
 
 from windlass.lab.kubernetes import defaults, validation
 from windlass.lab.kubernetes.calls import Call, Target
 from windlass.lab.kubernetes.cluster import Cluster
 from windlass.lab.kubernetes.crds import accept
+from windlass.lab.kubernetes.documents import Document, entries, section
 from windlass.lab.kubernetes.resources import Resource
 from windlass.lab.kubernetes.status import Cause, forbidden, invalid
-
-Document = dict[str, Any]
 
 SERVICE_NETWORK = IPv4Network("10.96.0.0/12")
 # Low addresses are given by hand (10.96.0.1, 10.96.0.10).
@@ -70,10 +68,10 @@ def keep(doc: Document, old: Document) -> None:
     """What a client that leaves it out does not mean to remove."""
     kind = doc["kind"]
     if kind == "Namespace":
-        doc["spec"] = old.get("spec", {})
+        doc["spec"] = section(old, "spec")
         name = doc["metadata"]["name"]
         doc["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = name
-    if kind == "Service" and doc.get("spec", {}).get("type", "ClusterIP") != "ExternalName":
+    if kind == "Service" and section(doc, "spec").get("type", "ClusterIP") != "ExternalName":
         for key in ("clusterIP", "clusterIPs"):
             if key in old["spec"]:
                 doc["spec"].setdefault(key, old["spec"][key])
@@ -135,11 +133,11 @@ def _prioritize(doc: Document, cluster: Cluster) -> None:
 
 
 def _quality(spec: Document) -> str:
-    amounts = [one.get("resources") or {} for one in spec.get("containers", ())]
+    amounts = [section(one, "resources") for one in entries(spec, "containers")]
     if not any(a.get("requests") or a.get("limits") for a in amounts):
         return "BestEffort"
     guaranteed = all(
-        set(a.get("limits") or ()) >= {"cpu", "memory"} and a.get("requests") == a.get("limits")
+        set(entries(a, "limits")) >= {"cpu", "memory"} and a.get("requests") == a.get("limits")
         for a in amounts
     )
     return "Guaranteed" if guaranteed else "Burstable"
@@ -157,7 +155,7 @@ def _service(doc: Document, cluster: Cluster, _call: Call) -> None:
     spec["clusterIPs"] = [spec["clusterIP"]]
     if spec["type"] in ("NodePort", "LoadBalancer"):
         taken = _taken_ports(cluster)
-        for port in spec.get("ports", ()):
+        for port in entries(spec, "ports"):
             if not port.get("nodePort"):
                 port["nodePort"] = random.choice([p for p in _NODE_PORTS if p not in taken])
             taken.add(port["nodePort"])
@@ -171,7 +169,7 @@ def _taken_ports(cluster: Cluster) -> set[int]:
     return {
         port["nodePort"]
         for spec in _services(cluster)
-        for port in spec.get("ports", ())
+        for port in entries(spec, "ports")
         if "nodePort" in port
     }
 
@@ -206,7 +204,7 @@ def _claim(doc: Document, cluster: Cluster, _call: Call) -> None:
     defaults_found = [
         stored
         for stored in cluster.keyspace.objects("storage.k8s.io/storageclasses")
-        if (stored.doc["metadata"].get("annotations") or {}).get(
+        if section(stored.doc["metadata"], "annotations").get(
             "storageclass.kubernetes.io/is-default-class"
         )
         == "true"
@@ -243,7 +241,7 @@ def _job(doc: Document, _cluster: Cluster, _call: Call) -> None:
     spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
     template = spec["template"].setdefault("metadata", {}).setdefault("labels", {})
     template.update(labels)
-    doc["metadata"]["labels"] = {**doc["metadata"].get("labels", {}), **labels}
+    doc["metadata"]["labels"] = {**section(doc["metadata"], "labels"), **labels}
 
 
 def _budget(doc: Document, _cluster: Cluster, _call: Call) -> None:
@@ -298,7 +296,7 @@ def grace_seconds(doc: Document, options: Document) -> int:
     """How long somebody has to finish: only pods on a node have anybody to wait for."""
     if doc["kind"] != "Pod":
         return 0
-    spec, phase = doc["spec"], (doc.get("status") or {}).get("phase")
+    spec, phase = doc["spec"], section(doc, "status").get("phase")
     if not spec.get("nodeName") or phase in ("Succeeded", "Failed"):
         return 0
     if options.get("gracePeriodSeconds") is not None:
@@ -311,9 +309,9 @@ def grace_seconds(doc: Document, options: Document) -> int:
 
 def is_held(doc: Document) -> bool:
     """A namespace waits for its content."""
-    return doc["kind"] == "Namespace" and bool((doc.get("spec") or {}).get("finalizers"))
+    return doc["kind"] == "Namespace" and bool(section(doc, "spec").get("finalizers"))
 
 
 def mark_deleted(doc: Document) -> None:
     if doc["kind"] == "Namespace":
-        doc["status"] = {**(doc.get("status") or {}), "phase": "Terminating"}
+        doc["status"] = {**section(doc, "status"), "phase": "Terminating"}

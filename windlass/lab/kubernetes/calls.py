@@ -3,12 +3,9 @@
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from windlass.lab.kubernetes.resources import Registry, Resource
 from windlass.lab.kubernetes.status import bad_request, no_such_resource, not_implemented
-
-Document = dict[str, Any]
 
 _FALSE = {"", "0", "false", "no"}
 

@@ -2,18 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from windlass.lab.kubernetes.calls import Call, Target
 from windlass.lab.kubernetes.crds import CustomKinds
+from windlass.lab.kubernetes.documents import Document, section
 from windlass.lab.kubernetes.keyspace import Keyspace, Stored
 from windlass.lab.kubernetes.resources import Registry, Resource
 from windlass.lab.kubernetes.schema import Schema, definitions, minor_of
 from windlass.lab.kubernetes.status import Cause, forbidden, not_found
 from windlass.lab.oplog import Actor
 from windlass.lab.world import World
-
-Document = dict[str, Any]
 
 # Too many, and nobody's decision.
 _NOISE = {"Event", "Lease", "EndpointSlice", "Endpoints"}
@@ -99,5 +97,5 @@ def _summary(stored: Stored | None) -> Document | None:
     if "deletionTimestamp" in metadata:
         found["deletionTimestamp"] = metadata["deletionTimestamp"]
     if stored.doc["kind"] == "Node":
-        found["unschedulable"] = bool((stored.doc.get("spec") or {}).get("unschedulable"))
+        found["unschedulable"] = bool(section(stored.doc, "spec").get("unschedulable"))
     return found

@@ -3,12 +3,11 @@
 from typing import Any
 
 from windlass.lab.kubernetes import structural
+from windlass.lab.kubernetes.documents import Document, entries, is_object, section
 from windlass.lab.kubernetes.keyspace import Change, Keyspace
 from windlass.lab.kubernetes.resources import Registry, Resource
 from windlass.lab.kubernetes.schema import ANY, OBJECT_META, Kind, Schema, definitions
 from windlass.lab.kubernetes.status import invalid, not_implemented
-
-Document = dict[str, Any]
 
 STORAGE = "apiextensions.k8s.io/customresourcedefinitions"
 
@@ -41,7 +40,7 @@ class CustomKinds:
             self._serve(change.now.doc)
 
     def _serve(self, crd: Document) -> None:
-        conditions = (crd.get("status") or {}).get("conditions") or ()
+        conditions = entries(crd, "status", "conditions")
         if any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
             self._registry.serve(crd["metadata"]["name"], _resources(crd))
 
@@ -62,10 +61,10 @@ class CustomKinds:
         return next(one for one in versions if one["name"] == resource.version)
 
     def raw_schema(self, resource: Resource) -> Document:
-        return (self.version(resource).get("schema") or {}).get("openAPIV3Schema") or {}
+        return section(section(self.version(resource), "schema"), "openAPIV3Schema")
 
     def selectable(self, resource: Resource) -> tuple[str, ...]:
-        fields = self.version(resource).get("selectableFields") or ()
+        fields = entries(self.version(resource), "selectableFields")
         return tuple(one["jsonPath"].lstrip(".") for one in fields)
 
     def schema(self, resource: Resource, minor: str) -> Schema:
@@ -91,12 +90,12 @@ def accept(crd: Document, now: str) -> None:
     """A definition is served as soon as it is stored: its names are accepted and it is established."""
     _refuse_what_is_missing(crd)
     names = crd["spec"]["names"]
-    before = {c["type"]: c for c in (crd.get("status") or {}).get("conditions") or ()}
+    before = {c["type"]: c for c in entries(crd, "status", "conditions")}
     conditions = [
         {
             "type": kind,
             "status": "True",
-            "lastTransitionTime": before.get(kind, {}).get("lastTransitionTime", now),
+            "lastTransitionTime": section(before, kind).get("lastTransitionTime", now),
             "reason": reason,
             "message": message,
         }
@@ -105,7 +104,7 @@ def accept(crd: Document, now: str) -> None:
             ("Established", "InitialNamesAccepted", "the initial names have been accepted"),
         )
     ]
-    stored = list((crd.get("status") or {}).get("storedVersions") or ())
+    stored = list(entries(crd, "status", "storedVersions"))
     stored += [
         one["name"]
         for one in crd["spec"]["versions"]
@@ -115,7 +114,7 @@ def accept(crd: Document, now: str) -> None:
 
 
 def _refuse_what_is_missing(crd: Document) -> None:
-    if (crd["spec"].get("conversion") or {}).get("strategy") == "Webhook":
+    if section(crd["spec"], "conversion").get("strategy") == "Webhook":
         raise not_implemented("conversion webhooks")
 
 
@@ -134,19 +133,19 @@ def _root(raw: Document, resource: Resource, minor: str) -> Schema:
 
 def compile_schema(raw: Document) -> Schema:
     """One node of a structural schema."""
-    properties = {key: compile_schema(below) for key, below in raw.get("properties", {}).items()}
+    properties = {key: compile_schema(below) for key, below in section(raw, "properties").items()}
     values = raw.get("additionalProperties")
     items = raw.get("items")
     preserve = bool(raw.get("x-kubernetes-preserve-unknown-fields"))
     return Schema(
         kind=_kind(raw, properties, values),
         properties=properties,
-        values=compile_schema(values) if isinstance(values, dict) else ANY if preserve else None,
-        items=compile_schema(items) if isinstance(items, dict) else None,
+        values=compile_schema(values) if is_object(values) else ANY if preserve else None,
+        items=compile_schema(items) if is_object(items) else None,
         list_type=raw.get("x-kubernetes-list-type", "atomic"),
-        keys=tuple(raw.get("x-kubernetes-list-map-keys", ())),
+        keys=tuple(entries(raw, "x-kubernetes-list-map-keys")),
         atomic=raw.get("x-kubernetes-map-type") == "atomic",
-        required=tuple(raw.get("required", ())),
+        required=tuple(entries(raw, "required")),
         preserve=preserve,
         embedded=bool(raw.get("x-kubernetes-embedded-resource")),
         nullable=bool(raw.get("nullable")),
@@ -161,7 +160,7 @@ def _kind(raw: Document, properties: dict[str, Schema], values: Any) -> Kind:
     if raw.get("x-kubernetes-int-or-string"):
         return "int-or-string"
     kind = raw.get("type", "any")
-    if kind == "object" and isinstance(values, dict) and not properties:
+    if kind == "object" and is_object(values) and not properties:
         return "map"
     return kind
 
@@ -173,7 +172,7 @@ def _resources(crd: Document) -> list[Resource]:
     for version in sorted(spec["versions"], key=lambda one: _priority(one["name"])):
         if not version.get("served"):
             continue
-        below = version.get("subresources") or {}
+        below = section(version, "subresources")
         served.append(
             Resource(
                 group=spec["group"],
@@ -181,8 +180,8 @@ def _resources(crd: Document) -> list[Resource]:
                 plural=names["plural"],
                 kind=names["kind"],
                 namespaced=spec["scope"] == "Namespaced",
-                short=tuple(names.get("shortNames") or ()),
-                categories=tuple(names.get("categories") or ()),
+                short=tuple(entries(names, "shortNames")),
+                categories=tuple(entries(names, "categories")),
                 subresources=tuple(name for name in ("scale", "status") if name in below),
                 singular=names.get("singular") or names["kind"].lower(),
                 custom=True,

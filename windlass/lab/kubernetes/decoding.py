@@ -5,6 +5,7 @@ The walk changes the body in place: it belongs to the request.
 
 from typing import Any
 
+from windlass.lab.kubernetes.documents import is_object
 from windlass.lab.kubernetes.schema import Schema
 from windlass.lab.kubernetes.status import bad_request
 
@@ -82,7 +83,7 @@ def _check_type(value: Any, schema: Schema, path: str, struct: str) -> None:
 
 
 def _mismatch(value: Any, schema: Schema, path: str, struct: str) -> str:
-    said = _GO_NAMES.get(type(value).__name__, "object" if isinstance(value, dict) else "array")
+    said = _GO_NAMES.get(type(value).__name__, "object" if is_object(value) else "array")
     plain = "".join(part.split("]", 1)[-1] for part in path.split("["))
     return (
         f"json: cannot unmarshal {said} into Go struct field {struct}.{plain} "

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-Document = dict[str, Any]
+from windlass.lab.kubernetes.documents import Document, entries, is_object, section
+
 Default = Callable[[Document], None]
 
 
@@ -29,16 +30,16 @@ def container(doc: Document) -> None:
     )
     if doc.get("image"):
         doc.setdefault("imagePullPolicy", pull_policy(doc["image"]))
-    for port in doc.get("ports", ()):
+    for port in entries(doc, "ports"):
         port.setdefault("protocol", "TCP")
     for kind in ("livenessProbe", "readinessProbe", "startupProbe"):
         if kind in doc:
             _probe(doc[kind])
-    for variable in doc.get("env", ()):
-        reference = (variable.get("valueFrom") or {}).get("fieldRef")
+    for variable in entries(doc, "env"):
+        reference = section(variable, "valueFrom").get("fieldRef")
         if reference is not None:
             reference.setdefault("apiVersion", "v1")
-    limits = (doc["resources"] or {}).get("limits", {})
+    limits = section(doc, "resources", "limits")
     if limits:
         requests = doc["resources"].setdefault("requests", {})
         for name, amount in limits.items():
@@ -54,9 +55,9 @@ def _probe(doc: Document) -> None:
 def _volume(doc: Document) -> None:
     sources = {"secret": 420, "configMap": 420, "projected": 420, "downwardAPI": 420}
     for name, mode in sources.items():
-        if isinstance(doc.get(name), dict):
+        if is_object(doc.get(name)):
             doc[name].setdefault("defaultMode", mode)
-    if isinstance(doc.get("hostPath"), dict):
+    if is_object(doc.get("hostPath")):
         doc["hostPath"].setdefault("type", "")
     if len(doc) == 1:
         doc["emptyDir"] = {}
@@ -75,12 +76,12 @@ def pod_spec(spec: Document) -> None:
         spec.setdefault("serviceAccount", spec["serviceAccountName"])
     elif "serviceAccount" in spec:
         spec["serviceAccountName"] = spec["serviceAccount"]
-    for one in (*spec.get("initContainers", ()), *spec.get("containers", ())):
+    for one in (*entries(spec, "initContainers"), *entries(spec, "containers")):
         container(one)
         if spec.get("hostNetwork"):
-            for port in one.get("ports", ()):
+            for port in entries(one, "ports"):
                 port.setdefault("hostPort", port.get("containerPort"))
-    for volume in spec.get("volumes", ()):
+    for volume in entries(spec, "volumes"):
         _volume(volume)
 
 
@@ -124,7 +125,7 @@ def _stateful_set(doc: Document) -> None:
     strategy.setdefault("type", "RollingUpdate")
     if strategy["type"] == "RollingUpdate":
         strategy.setdefault("rollingUpdate", {}).setdefault("partition", 0)
-    for claim in spec.get("volumeClaimTemplates", ()):
+    for claim in entries(spec, "volumeClaimTemplates"):
         _fill(claim, kind="PersistentVolumeClaim", apiVersion="v1")
         claim.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
         claim["status"] = {"phase": "Pending"}
@@ -176,7 +177,7 @@ def _cron_job(doc: Document) -> None:
 def _service(doc: Document) -> None:
     spec = doc.setdefault("spec", {})
     _fill(spec, sessionAffinity="None", type="ClusterIP")
-    for port in spec.get("ports", ()):
+    for port in entries(spec, "ports"):
         port.setdefault("protocol", "TCP")
         if spec["type"] != "ExternalName":
             port.setdefault("targetPort", port.get("port"))
@@ -213,8 +214,8 @@ def _secret(doc: Document) -> None:
 
 def _role_binding(doc: Document) -> None:
     group = "rbac.authorization.k8s.io"
-    doc.get("roleRef", {}).setdefault("apiGroup", group)
-    for subject in doc.get("subjects", ()):
+    section(doc, "roleRef").setdefault("apiGroup", group)
+    for subject in entries(doc, "subjects"):
         if subject.get("kind") != "ServiceAccount":
             subject.setdefault("apiGroup", group)
 
@@ -226,9 +227,9 @@ def _network_policy(doc: Document) -> None:
 
 
 def _definition(doc: Document) -> None:
-    spec = doc.get("spec", {})
+    spec = section(doc, "spec")
     spec.setdefault("conversion", {"strategy": "None"})
-    names = spec.get("names", {})
+    names = section(spec, "names")
     if "kind" in names:
         _fill(names, singular=names["kind"].lower(), listKind=f"{names['kind']}List")
 

@@ -1,7 +1,6 @@
 """Discovery documents, aggregated and one by one, from the registry."""
 
-from typing import Any
-
+from windlass.lab.kubernetes.documents import Document
 from windlass.lab.kubernetes.resources import (
     STATUS,
     SUBRESOURCE_KINDS,
@@ -9,8 +8,6 @@ from windlass.lab.kubernetes.resources import (
     Registry,
     Resource,
 )
-
-Document = dict[str, Any]
 
 
 def wants_aggregated(accept: str) -> bool:

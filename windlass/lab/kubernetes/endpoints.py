@@ -10,13 +10,13 @@ from aiohttp import web
 from windlass.lab.kubernetes import discovery, faults, openapi, protobuf, status, subresources
 from windlass.lab.kubernetes.calls import Call, User, resolve
 from windlass.lab.kubernetes.cluster import Cluster
+from windlass.lab.kubernetes.documents import Document, entries
 from windlass.lab.kubernetes.forms import Form
 from windlass.lab.kubernetes.keyspace import Stored
 from windlass.lab.kubernetes.operations import Operations, Outcome
 from windlass.lab.kubernetes.status import ApiError
 from windlass.lab.kubernetes.watching import Watch, list_objects, selection, stale_by
 
-Document = dict[str, Any]
 PodLogs = Callable[[str, str, str], AsyncIterator[bytes] | None]
 
 _JSON = "application/json"
@@ -292,7 +292,7 @@ class Endpoints:
         names = [
             c["name"]
             for kind in ("containers", "initContainers")
-            for c in pod["spec"].get(kind, ())
+            for c in entries(pod["spec"], kind)
         ]
         wanted = call.query.get("container") or names[0]
         name = call.target.name

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from windlass.lab.kubernetes.documents import is_array, is_object
 from windlass.lab.kubernetes.schema import ANY, Schema
 
 Trie = dict[str, Any]
@@ -29,16 +30,16 @@ def element_key(element: Any, schema: Schema) -> str:
 
 def is_atomic(value: Any, schema: Schema) -> bool:
     """Whether the value is owned as a whole."""
-    if isinstance(value, dict):
+    if is_object(value):
         return schema.atomic
-    if isinstance(value, list):
+    if is_array(value):
         return schema.list_type not in ("map", "set")
     return True
 
 
 def members(value: Any, schema: Schema) -> Iterator[tuple[str, Any, Schema]]:
     """The parts of a value that is not atomic, with their path elements and schemas."""
-    if isinstance(value, dict):
+    if is_object(value):
         for key, below in value.items():
             yield f"f:{key}", below, schema.child(key) or ANY
     else:

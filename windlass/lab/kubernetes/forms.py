@@ -3,17 +3,15 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
 from windlass.lab.kubernetes import tables
 from windlass.lab.kubernetes.calls import Call
 from windlass.lab.kubernetes.cluster import Cluster
+from windlass.lab.kubernetes.documents import Document
 from windlass.lab.kubernetes.keyspace import Change, Stored
 from windlass.lab.kubernetes.resources import Resource
-
-Document = dict[str, Any]
 
 _AS = re.compile(r"as=(Table|PartialObjectMetadata(?:List)?)\b")
 _META = "meta.k8s.io/v1"
@@ -121,7 +119,7 @@ class Form:
         if annotations:
             metadata["annotations"] = annotations
         if self.name == "Table":
-            row = {"cells": [], "object": {"kind": "PartialObjectMetadata", "apiVersion": _META,
+            row: Document = {"cells": [], "object": {"kind": "PartialObjectMetadata", "apiVersion": _META,
                                            "metadata": metadata}}  # fmt: skip
             doc: Document = {
                 "kind": "Table", "apiVersion": _META, "metadata": {"resourceVersion": str(revision)},

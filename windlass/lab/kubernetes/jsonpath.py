@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+from windlass.lab.kubernetes.documents import is_array, is_object
+
 _PART = re.compile(
     r"""\.(?P<member>(?:[\w/-]|\\\.)+)"""
     r"""|\[(?P<index>-?\d+|\*)\]"""
@@ -27,8 +29,8 @@ def first(doc: Any, path: str) -> Any:
 def _step(value: Any, part: re.Match[str]) -> list[Any]:
     if name := part["member"] or part["quoted"]:
         key = name.replace("\\.", ".")
-        return [value[key]] if isinstance(value, dict) and key in value else []
-    if not isinstance(value, list):
+        return [value[key]] if is_object(value) and key in value else []
+    if not is_array(value):
         return []
     if part["key"]:
         return [one for one in value if str(first(one, f".{part['key']}")) == part["value"]]

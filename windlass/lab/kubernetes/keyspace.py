@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import orjson
 
+from windlass.lab.kubernetes.documents import Document
 from windlass.lab.store import Store
 
-Document = dict[str, Any]
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 
 # Events kept per resource for watches that resume; older ones are Gone, as after a compaction.

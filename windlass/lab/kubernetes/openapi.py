@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from windlass.lab.kubernetes.documents import Document, is_array, is_object, section
 from windlass.lab.kubernetes.resources import Registry, Resource
 from windlass.lab.kubernetes.schema import raw_definitions
-
-Document = dict[str, Any]
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _REF = "#/$defs/"
@@ -59,28 +58,28 @@ def _reachable(raw: Document, roots: Iterable[str]) -> Iterator[str]:
 
 
 def _references(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
+    if is_object(node):
         if isinstance(node.get("$ref"), str):
             yield node["$ref"].removeprefix(_REF)
         for below in node.values():
             yield from _references(below)
-    elif isinstance(node, list):
+    elif is_array(node):
         for below in node:
             yield from _references(below)
 
 
 def _v3(node: Any) -> Any:
     """Without the package's changes: nullable scalars, `$defs`, unions for quantities."""
-    if isinstance(node, list):
+    if is_array(node):
         return [_v3(one) for one in node]
-    if not isinstance(node, dict):
+    if not is_object(node):
         return node
     if "oneOf" in node:
         plain = {key: below for key, below in node.items() if key != "oneOf"}
         return {**plain, "type": "string"}
     doc: Document = {}
     for key, below in node.items():
-        if key == "type" and isinstance(below, list):
+        if key == "type" and is_array(below):
             doc[key] = next(one for one in below if one != "null")
         elif key == "$ref" and isinstance(below, str):
             doc["allOf"] = [{"$ref": "#/components/schemas/" + below.removeprefix(_REF)}]
@@ -101,7 +100,7 @@ def _schema_name(resource: Resource) -> str:
 def _custom(resource: Resource, schema: Document) -> Document:
     meta = {"allOf": [{"$ref": f"#/components/schemas/{_META}ObjectMeta"}]}
     properties = {
-        **schema.get("properties", {}),
+        **section(schema, "properties"),
         "apiVersion": {"type": "string"},
         "kind": {"type": "string"},
         "metadata": meta,

@@ -13,6 +13,7 @@ from windlass.lab.kubernetes import admission, ownership, patches, status, struc
 from windlass.lab.kubernetes.calls import Call, Target, rfc3339
 from windlass.lab.kubernetes.cluster import Cluster
 from windlass.lab.kubernetes.decoding import TypeMismatchError, cannot_handle, prune
+from windlass.lab.kubernetes.documents import Document, entries, is_object, section
 from windlass.lab.kubernetes.keyspace import Stored
 from windlass.lab.kubernetes.ownership import Who
 from windlass.lab.kubernetes.resources import Resource
@@ -28,8 +29,6 @@ from windlass.lab.kubernetes.status import (
     not_found,
     required,
 )
-
-Document = dict[str, Any]
 
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 
@@ -98,7 +97,7 @@ class Operations:
         return unknown + structural.prune(doc, schema)
 
     def _typed(self, doc: Any, resource: Resource) -> Document:
-        if not isinstance(doc, dict):
+        if not is_object(doc):
             raise bad_request(
                 f"the object provided is unrecognized (must be of type {resource.kind}): "
                 "couldn't get version/kind; json parse error: json: cannot unmarshal "
@@ -287,7 +286,7 @@ class Operations:
         metadata = doc["metadata"]
         if "deletionTimestamp" not in metadata or metadata.get("finalizers"):
             return False
-        if doc["kind"] == "Namespace" and (doc.get("spec") or {}).get("finalizers"):
+        if doc["kind"] == "Namespace" and section(doc, "spec").get("finalizers"):
             return False
         return not metadata.get("deletionGracePeriodSeconds")
 
@@ -303,7 +302,7 @@ class Operations:
         before = ownership.plain_copy(live.doc)
         if media == "application/json-patch+json":
             doc = patches.json_patch(before, body)
-        elif not isinstance(body, dict):
+        elif not is_object(body):
             raise bad_request(
                 "error decoding patch: json: cannot unmarshal into Go value of type map"
             )
@@ -356,7 +355,7 @@ class Operations:
     def delete(self, call: Call, options: Document) -> Outcome:
         target = call.target
         live = self.get(target)
-        wanted = options.get("preconditions") or {}
+        wanted = section(options, "preconditions")
         kind = target.resource.kind
         for key, word, perhaps in (
             ("uid", "UID", "deleted and then recreated"),
@@ -461,7 +460,7 @@ def _set_propagation(metadata: Document, options: Document) -> None:
             'supported values: "Background", "Foreground", "Orphan"'
         )
     others = [
-        f for f in metadata.get("finalizers") or () if f not in ("foregroundDeletion", "orphan")
+        f for f in entries(metadata, "finalizers") if f not in ("foregroundDeletion", "orphan")
     ]
     finalizer = wanted[policy]
     if finalizer:

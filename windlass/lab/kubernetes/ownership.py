@@ -7,11 +7,10 @@ from typing import Any
 import orjson
 
 from windlass.lab.kubernetes import fieldsets
+from windlass.lab.kubernetes.documents import Document, entries, is_array, is_object, section
 from windlass.lab.kubernetes.fieldsets import Path, Trie
 from windlass.lab.kubernetes.schema import ANY, Schema
 from windlass.lab.kubernetes.status import ApiError, Cause
-
-Document = dict[str, Any]
 
 # Never owned by anybody.
 _STRIPPED: tuple[Path, ...] = (
@@ -63,7 +62,7 @@ class Entry:
             subresource=doc.get("subresource", ""),
             operation=doc.get("operation", "Update"),
         )
-        return cls(who, doc.get("fieldsV1") or {})
+        return cls(who, section(doc, "fieldsV1"))
 
     def json(self) -> Document:
         doc = {
@@ -134,7 +133,7 @@ def strip(fields: Trie) -> Trie:
 
 
 def entries_of(doc: Document) -> list[Entry]:
-    return [Entry.parse(one) for one in doc["metadata"].get("managedFields") or ()]
+    return [Entry.parse(one) for one in entries(doc["metadata"], "managedFields")]
 
 
 def track_update(live: Document | None, new: Document, schema: Schema, who: Who) -> None:
@@ -165,7 +164,7 @@ def track_update(live: Document | None, new: Document, schema: Schema, who: Who)
 
 
 def _without_managers(doc: Document) -> Document:
-    metadata = {k: v for k, v in doc.get("metadata", {}).items() if k != "managedFields"}
+    metadata = {k: v for k, v in section(doc, "metadata").items() if k != "managedFields"}
     return {**doc, "metadata": metadata}
 
 
@@ -268,7 +267,7 @@ def _conflict(conflicts: list[tuple[Entry, Trie]]) -> ApiError:
 
 def merge(live: Any, config: Any, schema: Schema) -> Any:
     """The live value with the configuration laid over it: list maps by key, sets as unions, the rest replaced."""
-    if isinstance(config, dict) and isinstance(live, dict) and not schema.atomic:
+    if is_object(config) and is_object(live) and not schema.atomic:
         merged = dict(live)
         for key, below in config.items():
             if key in live:
@@ -276,11 +275,7 @@ def merge(live: Any, config: Any, schema: Schema) -> Any:
             else:
                 merged[key] = below
         return merged
-    if (
-        isinstance(config, list)
-        and isinstance(live, list)
-        and not fieldsets.is_atomic(live, schema)
-    ):
+    if is_array(config) and is_array(live) and not fieldsets.is_atomic(live, schema):
         return _merge_lists(live, config, schema)
     return config
 
@@ -332,7 +327,7 @@ def _remove(doc: Any, path: Path, schema: Schema) -> None:
     first, rest = path[0], path[1:]
     if first.startswith("f:"):
         key = first[2:]
-        if not isinstance(doc, dict) or key not in doc:
+        if not is_object(doc) or key not in doc:
             return
         if not rest:
             del doc[key]
@@ -340,7 +335,7 @@ def _remove(doc: Any, path: Path, schema: Schema) -> None:
         doc[key] = _shallow(doc[key])
         _remove(doc[key], rest, schema.child(key) or ANY)
         return
-    if not isinstance(doc, list):
+    if not is_array(doc):
         return
     for index, element in enumerate(doc):
         if fieldsets.element_key(element, schema) == first:
@@ -353,7 +348,9 @@ def _remove(doc: Any, path: Path, schema: Schema) -> None:
 
 
 def _shallow(value: Any) -> Any:
-    return value.copy() if isinstance(value, dict | list) else value
+    if is_object(value):
+        return dict(value)
+    return list(value) if is_array(value) else value
 
 
 def plain_copy(doc: Document) -> Document:

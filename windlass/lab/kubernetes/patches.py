@@ -5,10 +5,9 @@ from typing import Any
 import jsonpatch
 import jsonpointer
 
+from windlass.lab.kubernetes.documents import Document, is_array, is_object
 from windlass.lab.kubernetes.schema import ANY, Schema
 from windlass.lab.kubernetes.status import ApiError, bad_request
-
-Document = dict[str, Any]
 
 _DIRECTIVE = "$patch"
 _RETAIN = "$retainKeys"
@@ -22,7 +21,7 @@ def json_patch(doc: Document, operations: Any) -> Document:
     Raises:
         ApiError: 400 for what is not a patch, 422 for one that does not fit the document.
     """
-    if not isinstance(operations, list):
+    if not is_array(operations):
         raise bad_request("error decoding patch: json: cannot unmarshal object into a JSON patch")
     try:
         return jsonpatch.JsonPatch(operations).apply(doc, in_place=False)
@@ -35,9 +34,9 @@ def json_patch(doc: Document, operations: Any) -> Document:
 
 def merge_patch(doc: Any, patch: Any) -> Any:
     """RFC 7386."""
-    if not isinstance(patch, dict):
+    if not is_object(patch):
         return patch
-    merged = dict(doc) if isinstance(doc, dict) else {}
+    merged = dict(doc) if is_object(doc) else {}
     for key, value in patch.items():
         if value is None:
             merged.pop(key, None)
@@ -67,13 +66,13 @@ def _merge_map(doc: Document, patch: Document, schema: Schema) -> Document:
     orders = {k.removeprefix(_ORDER): v for k, v in patch.items() if k.startswith(_ORDER)}
     removals = {k.removeprefix(_DELETE): v for k, v in patch.items() if k.startswith(_DELETE)}
     for key, gone in removals.items():
-        if isinstance(merged.get(key), list):
+        if is_array(merged.get(key)):
             merged[key] = [one for one in merged[key] if one not in gone]
     for key, value in patch.items():
         if not key.startswith((_ORDER, _DELETE)):
             _merge_member(merged, key, value, schema.child(key) or ANY, orders.get(key))
     for key, order in orders.items():
-        if key not in patch and isinstance(merged.get(key), list):
+        if key not in patch and is_array(merged.get(key)):
             merge_key = (schema.child(key) or ANY).merge_key
             merged[key] = _reorder(merged[key], order, merged[key], merge_key)
     return merged
@@ -85,9 +84,9 @@ def _merge_member(
     before = merged.get(key)
     if value is None:
         merged.pop(key, None)
-    elif isinstance(value, dict) and isinstance(before, dict) and _merges(schema):
+    elif is_object(value) and is_object(before) and _merges(schema):
         merged[key] = _merge_map(before, value, schema)
-    elif isinstance(value, list) and isinstance(before, list) and "merge" in schema.strategies:
+    elif is_array(value) and is_array(before) and "merge" in schema.strategies:
         merged[key] = _merge_list(before, value, schema, order)
     else:
         merged[key] = _plain(value)
@@ -126,7 +125,7 @@ def _reorder(merged: list[Any], order: list[Any], before: list[Any], key: str) -
     """Elements named in `order` follow it; the others keep their place relative to `before`."""
 
     def identity(element: Any) -> Any:
-        return element.get(key) if key and isinstance(element, dict) else element
+        return element.get(key) if key and is_object(element) else element
 
     wanted = [identity(one) for one in order]
     stood = [identity(one) for one in before]
@@ -145,10 +144,10 @@ def _reorder(merged: list[Any], order: list[Any], before: list[Any], key: str) -
 
 def _plain(value: Any) -> Any:
     """A patch value that meets nothing: without directives and nulls."""
-    if isinstance(value, list):
+    if is_array(value):
         items = [_plain(one) for one in value if not _is_delete(one)]
         return [one for one in items if one is not None]
-    if not isinstance(value, dict):
+    if not is_object(value):
         return value
     return {
         key: _plain(below)
@@ -160,4 +159,4 @@ def _plain(value: Any) -> Any:
 
 
 def _is_delete(value: Any) -> bool:
-    return isinstance(value, dict) and value.get(_DIRECTIVE) == "delete"
+    return is_object(value) and value.get(_DIRECTIVE) == "delete"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from windlass.lab.kubernetes.documents import Document, section
 from windlass.lab.kubernetes.status import ApiError, bad_request, unsupported_media_type
 
-Document = dict[str, Any]
 Wire = Literal["string", "int", "bool", "time", "message", "map"]
 
 MAGIC = b"k8s\x00"
@@ -81,7 +81,7 @@ def decode(body: bytes, expected: str) -> Document:
         )
     try:
         envelope = _message(body[len(MAGIC) :], _ENVELOPE)
-        said = envelope.get("type", {})
+        said = section(envelope, "type")
         kind = said.get("kind", "")
         if kind not in _KINDS:
             raise unsupported_media_type(("application/json", "application/yaml"))

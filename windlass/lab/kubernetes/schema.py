@@ -9,8 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import kubernetes_validate
+import kubernetes_validate  # pyright: ignore[reportMissingTypeStubs]
 import orjson
+
+from windlass.lab.kubernetes.documents import entries, is_object, section
 
 Kind = Literal[
     "object", "map", "array", "string", "integer", "number", "boolean", "int-or-string", "any"
@@ -111,9 +113,9 @@ class Definitions:
         return schema
 
     def _fill(self, schema: Schema, doc: dict[str, Any]) -> None:
-        for key, below in doc.get("properties", {}).items():
+        for key, below in section(doc, "properties").items():
             schema.properties[key] = self._compile(below)
-        if isinstance(doc.get("additionalProperties"), dict):
+        if is_object(doc.get("additionalProperties")):
             schema.values = self._compile(doc["additionalProperties"])
         if "items" in doc:
             schema.items = self._compile(doc["items"])
@@ -138,7 +140,7 @@ def _annotations(doc: dict[str, Any]) -> dict[str, Any]:
         found["merge_key"] = doc["x-kubernetes-patch-merge-key"]
     if "x-kubernetes-list-type" in doc:
         found["list_type"] = doc["x-kubernetes-list-type"]
-        found["keys"] = tuple(doc.get("x-kubernetes-list-map-keys", ()))
+        found["keys"] = tuple(entries(doc, "x-kubernetes-list-map-keys"))
     if doc.get("x-kubernetes-map-type") == "atomic":
         found["atomic"] = True
     return found
@@ -148,7 +150,7 @@ def _shell(doc: dict[str, Any], name: str) -> Schema:
     kind = _kind_of(doc, name)
     return Schema(
         kind=kind,
-        required=tuple(doc.get("required", ())),
+        required=tuple(entries(doc, "required")),
         preserve=kind == "any",
         format=doc.get("format", ""),
         go=name.rsplit(".", 1)[-1],
@@ -159,10 +161,11 @@ def _shell(doc: dict[str, Any], name: str) -> Schema:
 def _kind_of(doc: dict[str, Any], name: str) -> Kind:
     if name in (_QUANTITY, _INT_OR_STRING):
         return "int-or-string"
-    types = doc.get("type", [])
-    found = next((t for t in ([types] if isinstance(types, str) else types) if t != "null"), "any")
+    types: Any = doc.get("type", [])
+    listed: list[Any] = [types] if isinstance(types, str) else types
+    found: Any = next((one for one in listed if one != "null"), "any")
     if found == "object":
         if "properties" in doc:
             return "object"
-        return "map" if isinstance(doc.get("additionalProperties"), dict) else "any"
+        return "map" if is_object(doc.get("additionalProperties")) else "any"
     return found

@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from windlass.lab.kubernetes.documents import Document, entries, is_object, section
 from windlass.lab.kubernetes.resources import Resource
 from windlass.lab.kubernetes.status import bad_request
 
-Document = dict[str, Any]
 Predicate = Callable[[Document], bool]
 
 _KEY = r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?"
@@ -71,7 +71,7 @@ def label_selector(text: str) -> Predicate | None:
     tests = [_requirement(part) for part in _split(text)]
 
     def selects(doc: Document) -> bool:
-        labels = doc["metadata"].get("labels") or {}
+        labels = section(doc["metadata"], "labels")
         return all(test(labels) for test in tests)
 
     return selects
@@ -115,13 +115,13 @@ def matches_label_selector(selector: Document | None, labels: dict[str, str]) ->
     """A LabelSelector object: absent selects nothing, empty selects everything."""
     if selector is None:
         return False
-    if any(labels.get(k) != v for k, v in (selector.get("matchLabels") or {}).items()):
+    if any(labels.get(k) != v for k, v in section(selector, "matchLabels").items()):
         return False
-    return all(_expression(one, labels) for one in selector.get("matchExpressions") or ())
+    return all(_expression(one, labels) for one in entries(selector, "matchExpressions"))
 
 
 def _expression(one: Document, labels: dict[str, str]) -> bool:
-    key, values = one["key"], one.get("values") or []
+    key, values = one["key"], entries(one, "values")
     outcomes: dict[str, bool] = {
         "In": labels.get(key) in values,
         "NotIn": labels.get(key) not in values,
@@ -160,11 +160,11 @@ def _unknown_field(name: str, resource: Resource) -> str:
 def _field(doc: Document, path: str) -> str:
     value: Any = doc
     if path == "source":
-        return (doc.get("source") or {}).get("component", "") or doc.get("reportingComponent", "")
+        return section(doc, "source").get("component", "") or doc.get("reportingComponent", "")
     if path == "status.successful":
         path = "status.succeeded"
     for part in path.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
+        value = value.get(part) if is_object(value) else None
     if value is None or value == "":
         return _DEFAULTS.get(path, "")
     return str(value).lower() if isinstance(value, bool) else str(value)

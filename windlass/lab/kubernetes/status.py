@@ -85,8 +85,9 @@ def unauthorized() -> ApiError:
 
 
 def forbidden(about: Subject, why: str, causes: Iterable[Cause] = ()) -> ApiError:
-    listed = [cause.json() for cause in causes]
-    details = about.details(**({"causes": listed} if listed else {}))
+    details = about.details()
+    if listed := [cause.json() for cause in causes]:
+        details["causes"] = listed
     return ApiError(403, "Forbidden", f"{about} is forbidden: {why}", details=details)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from windlass.lab.kubernetes.documents import is_array, is_object
 from windlass.lab.kubernetes.schema import Schema
 from windlass.lab.kubernetes.status import Cause, invalid_value, required, unsupported_value
 
@@ -24,9 +25,9 @@ _EMBEDDED = ("apiVersion", "kind", "metadata")
 
 def prune(value: Any, schema: Schema, path: str = "") -> list[str]:
     """Drop what the schema does not know; return the paths of what was dropped."""
-    if isinstance(value, dict):
+    if is_object(value):
         return _prune_object(value, schema, path)
-    if isinstance(value, list) and schema.items is not None:
+    if is_array(value) and schema.items is not None:
         return [
             gone
             for index, below in enumerate(value)
@@ -50,7 +51,7 @@ def _prune_object(value: dict[str, Any], schema: Schema, path: str) -> list[str]
 
 def fill(value: Any, schema: Schema) -> None:
     """Set defaults where nothing is said; nulls that are not allowed give way to them."""
-    if isinstance(value, dict):
+    if is_object(value):
         for key, inner in schema.properties.items():
             if value.get(key, ...) is None and not inner.nullable:
                 del value[key]
@@ -60,7 +61,7 @@ def fill(value: Any, schema: Schema) -> None:
             inner = schema.child(key)
             if inner is not None:
                 fill(below, inner)
-    elif isinstance(value, list) and schema.items is not None:
+    elif is_array(value) and schema.items is not None:
         for below in value:
             fill(below, schema.items)
 
@@ -80,9 +81,9 @@ def validate(value: Any, schema: Schema, path: str = "") -> Iterator[Cause]:
         check = _RULES.get(rule)
         if check is not None:
             yield from check(path, value, limit)
-    if isinstance(value, dict):
+    if is_object(value):
         yield from _validate_object(value, schema, path)
-    elif isinstance(value, list) and schema.items is not None:
+    elif is_array(value) and schema.items is not None:
         for index, below in enumerate(value):
             yield from validate(below, schema.items, f"{path}[{index}]")
 
@@ -102,9 +103,9 @@ def _is_stray_bool(value: Any, schema: Schema) -> bool:
 
 
 def _type_name(value: Any) -> str:
-    names = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object",
-             list: "array"}  # fmt: skip
-    return names.get(type(value), "null")
+    names = {"bool": "boolean", "int": "integer", "float": "number", "str": "string",
+             "dict": "object", "list": "array"}  # fmt: skip
+    return names.get(type(value).__name__, "null")
 
 
 def _enum(path: str, value: Any, limit: list[Any]) -> Iterator[Cause]:
@@ -141,12 +142,12 @@ def _max_length(path: str, value: Any, limit: int) -> Iterator[Cause]:
 
 
 def _min_items(path: str, value: Any, limit: int) -> Iterator[Cause]:
-    if isinstance(value, list) and len(value) < limit:
+    if is_array(value) and len(value) < limit:
         yield invalid_value(path, len(value), f"{path} in body should have at least {limit} items")
 
 
 def _max_items(path: str, value: Any, limit: int) -> Iterator[Cause]:
-    if isinstance(value, list) and len(value) > limit:
+    if is_array(value) and len(value) > limit:
         text = f"Too many: {len(value)}: must have at most {limit} items"
         yield Cause("FieldValueTooMany", text, path)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from windlass.lab.kubernetes import ownership
 from windlass.lab.kubernetes.calls import Call, Target, User
+from windlass.lab.kubernetes.documents import Document, entries, is_object, section
 from windlass.lab.kubernetes.keyspace import Stored
 from windlass.lab.kubernetes.operations import Operations, Outcome
 from windlass.lab.kubernetes.patches import json_patch, merge_patch
@@ -21,8 +22,6 @@ from windlass.lab.kubernetes.status import (
     not_found,
     not_implemented,
 )
-
-Document = dict[str, Any]
 
 _BUDGETS = "policy/poddisruptionbudgets"
 _VIOLATED = "Cannot evict pod as it would violate the pod's disruption budget."
@@ -77,10 +76,10 @@ class Scales:
         live = self._operations.get(target)
         view = self._view(target, live)
         scale = body if call.verb == "update" else _patched(view, body, call)
-        version = (scale.get("metadata") or {}).get("resourceVersion")
+        version = section(scale, "metadata").get("resourceVersion")
         if version and version != view["metadata"]["resourceVersion"]:
             raise conflict(target.resource.about(target.name), _MODIFIED_SCALE)
-        replicas = (scale.get("spec") or {}).get("replicas", 0)
+        replicas = section(scale, "spec").get("replicas", 0)
         if not isinstance(replicas, int):
             raise bad_request(
                 'Scale in version "v1" cannot be handled as a Scale: json: cannot unmarshal '
@@ -114,7 +113,7 @@ def _patched(view: Document, body: Any, call: Call) -> Document:
 def _at(doc: Document, path: str) -> Any:
     value: Any = doc
     for part in path.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
+        value = value.get(part) if is_object(value) else None
     return value
 
 
@@ -127,9 +126,9 @@ def _set(doc: Document, path: str, value: Any) -> None:
 
 def selector_text(selector: Document) -> str:
     """A LabelSelector as a query parameter would say it."""
-    parts = [f"{k}={v}" for k, v in sorted((selector.get("matchLabels") or {}).items())]
-    for one in selector.get("matchExpressions") or ():
-        key, values = one["key"], ",".join(one.get("values") or ())
+    parts = [f"{k}={v}" for k, v in sorted(section(selector, "matchLabels").items())]
+    for one in entries(selector, "matchExpressions"):
+        key, values = one["key"], ",".join(entries(one, "values"))
         word = {"In": "in", "NotIn": "notin"}.get(one["operator"])
         if word:
             parts.append(f"{key} {word} ({values})")
@@ -148,27 +147,27 @@ class Evictions:
     def create(self, call: Call, body: Document) -> Outcome:
         target = call.target
         live = self._operations.get(target)
-        said = (body.get("metadata") or {}).get("name", target.name)
+        said = section(body, "metadata").get("name", target.name)
         if said != target.name:
             raise bad_request("name in URL does not match name in Eviction object")
-        options = body.get("deleteOptions") or {}
+        options = section(body, "deleteOptions")
         delete = replace(call, verb="evict", target=replace(target, subresource=""))
         if not self._is_free(live.doc):
             self._ask_budget(call, live)
         self._operations.delete(delete, options)
-        done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+        done: Document = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
         return Outcome(doc={**done, "code": 201}, code=201)
 
     def _is_free(self, pod: Document) -> bool:
-        phase = (pod.get("status") or {}).get("phase")
+        phase = section(pod, "status").get("phase")
         return "deletionTimestamp" in pod["metadata"] or phase in ("Succeeded", "Failed", "Pending")
 
     def _ask_budget(self, call: Call, live: Stored) -> None:
-        labels = live.doc["metadata"].get("labels") or {}
+        labels = section(live.doc["metadata"], "labels")
         budgets = [
             stored
             for stored in self._cluster.keyspace.objects(_BUDGETS, live.namespace)
-            if matches_label_selector((stored.doc.get("spec") or {}).get("selector"), labels)
+            if matches_label_selector(section(stored.doc, "spec").get("selector"), labels)
         ]
         if len(budgets) > 1:
             text = (
@@ -181,11 +180,11 @@ class Evictions:
 
     def _may_go_unhealthy(self, pod: Document, budget: Document) -> bool:
         """A pod that is not ready counts for nothing, if the budget is met without it or says so."""
-        conditions = (pod.get("status") or {}).get("conditions") or ()
+        conditions = entries(pod, "status", "conditions")
         if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
             return False
-        status = budget.get("status") or {}
-        if (budget.get("spec") or {}).get("unhealthyPodEvictionPolicy") == "AlwaysAllow":
+        status = section(budget, "status")
+        if section(budget, "spec").get("unhealthyPodEvictionPolicy") == "AlwaysAllow":
             return True
         desired = status.get("desiredHealthy", 0)
         return desired > 0 and status.get("currentHealthy", 0) >= desired
@@ -235,12 +234,12 @@ class Bindings:
         self._operations = operations
 
     def create(self, call: Call, body: Document) -> Outcome:
-        name = call.target.name or (body.get("metadata") or {}).get("name", "")
+        name = call.target.name or section(body, "metadata").get("name", "")
         pods = self._operations.cluster.registry.get("", "v1", "pods")
         assert pods is not None  # the table has it
         target = Target(pods, call.target.namespace, name)
         live = self._operations.get(target)
-        node = (body.get("target") or {}).get("name")
+        node = section(body, "target").get("name")
         about = target.resource.about(name)
         if "deletionTimestamp" in live.doc["metadata"]:
             raise conflict(about, f"pod {name} is being deleted, cannot be assigned to a host")
@@ -250,20 +249,20 @@ class Bindings:
         doc = ownership.plain_copy(live.doc)
         doc["spec"]["nodeName"] = node
         status: Document = doc.setdefault("status", {})
-        others = [c for c in status.get("conditions") or () if c["type"] != "PodScheduled"]
+        others = [c for c in entries(status, "conditions") if c["type"] != "PodScheduled"]
         scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None,
                      "lastTransitionTime": call.timestamp}  # fmt: skip
         status["conditions"] = [*others, scheduled]
         bind = replace(call, verb="bind", target=replace(target, subresource="binding"))
         self._operations.replace(bind, live, doc)
-        done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+        done: Document = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
         return Outcome(doc={**done, "code": 201}, code=201)
 
 
 def review(call: Call, body: Document) -> Outcome:
     """Answer a review from what this server really does: groups decide, rules are not evaluated."""
     kind = call.target.resource.kind
-    spec: Document = body.get("spec") or {}
+    spec: Document = section(body, "spec")
     head = {"kind": kind, "apiVersion": call.target.resource.api_version}
     user = call.user
     if kind == "SelfSubjectReview":
@@ -278,7 +277,7 @@ def review(call: Call, body: Document) -> Outcome:
     if kind == "TokenReview":
         raise not_implemented("bearer tokens")
     if kind != "SelfSubjectAccessReview":
-        user = User(spec.get("user", ""), tuple(spec.get("groups") or ()))
+        user = User(spec.get("user", ""), tuple(entries(spec, "groups")))
     allowed: Document = {"allowed": user.may_everything}
     return Outcome(doc={**head, "metadata": {}, "spec": spec, "status": allowed}, code=201)
 
@@ -291,6 +290,6 @@ def finalize(operations: Operations, call: Call, body: Any) -> Outcome:
         raise not_found(target.resource.about(target.name))
     sent = operations.decode(call, body, target.resource)
     doc = ownership.plain_copy(live.doc)
-    finalizers = (sent.get("spec") or {}).get("finalizers") or []
+    finalizers = entries(sent, "spec", "finalizers")
     doc["spec"] = {"finalizers": finalizers} if finalizers else {}
     return operations.replace(call, live, doc)

@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any
 
 from windlass.lab.kubernetes.cluster import Cluster
+from windlass.lab.kubernetes.documents import Document, entries, is_object, section
 from windlass.lab.kubernetes.jsonpath import first
 from windlass.lab.kubernetes.resources import Resource
 
-Document = dict[str, Any]
 Cells = Callable[[Document, float], list[Any]]
 Cell = Callable[[Document], Any]
 
@@ -16,7 +16,7 @@ Cell = Callable[[Document], Any]
 def of(resource: Resource, cluster: Cluster) -> tuple[list[Document], Cells]:
     """Column definitions of a kind, and what fills a row from an object and the time (seconds)."""
     if resource.custom:
-        return _custom(cluster.custom.version(resource).get("additionalPrinterColumns") or ())
+        return _custom(entries(cluster.custom.version(resource), "additionalPrinterColumns"))
     columns = _COLUMNS.get(resource.kind)
     if columns is None:
         return _table((("Age", "string", 0, _AGE),))
@@ -111,21 +111,19 @@ def _path(*keys: str, default: Any = "<none>") -> Cell:
     def cell(doc: Document) -> Any:
         value: Any = doc
         for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
+            value = value.get(key) if is_object(value) else None
         return default if value in (None, "", [], {}) else value
 
     return cell
 
 
 def _ready_of(doc: Document) -> str:
-    wanted = (doc.get("spec") or {}).get("replicas", 0)
-    return f"{(doc.get('status') or {}).get('readyReplicas', 0)}/{wanted}"
+    wanted = section(doc, "spec").get("replicas", 0)
+    return f"{section(doc, 'status').get('readyReplicas', 0)}/{wanted}"
 
 
 def _containers(doc: Document) -> list[Document]:
-    return (((doc.get("spec") or {}).get("template") or {}).get("spec") or {}).get(
-        "containers"
-    ) or []
+    return entries(doc, "spec", "template", "spec", "containers")
 
 
 def _names(doc: Document) -> str:
@@ -137,32 +135,32 @@ def _images(doc: Document) -> str:
 
 
 def _selector(doc: Document) -> str:
-    selector = (doc.get("spec") or {}).get("selector") or {}
+    selector = section(doc, "spec", "selector")
     labels = selector.get("matchLabels", selector)
     return ",".join(f"{k}={v}" for k, v in sorted(labels.items()) if isinstance(v, str)) or "<none>"
 
 
 def _statuses(doc: Document) -> list[Document]:
-    return (doc.get("status") or {}).get("containerStatuses") or []
+    return entries(doc, "status", "containerStatuses")
 
 
 def _pod_ready(doc: Document) -> str:
     ready = sum(bool(one.get("ready")) for one in _statuses(doc))
-    return f"{ready}/{len(doc['spec'].get('containers') or ())}"
+    return f"{ready}/{len(entries(doc['spec'], 'containers'))}"
 
 
 def _pod_status(doc: Document) -> str:
-    status = doc.get("status") or {}
+    status = section(doc, "status")
     if "deletionTimestamp" in doc["metadata"]:
         return "Terminating"
-    for one in status.get("initContainerStatuses") or ():
-        waiting = (one.get("state") or {}).get("waiting")
+    for one in entries(status, "initContainerStatuses"):
+        waiting = section(one, "state").get("waiting")
         if waiting and waiting.get("reason") not in (None, "PodInitializing"):
             return f"Init:{waiting['reason']}"
     for one in _statuses(doc):
-        state = one.get("state") or {}
+        state = section(one, "state")
         for kind in ("waiting", "terminated"):
-            if (state.get(kind) or {}).get("reason"):
+            if section(state, kind).get("reason"):
                 return state[kind]["reason"]
     return status.get("reason") or status.get("phase", "Unknown")
 
@@ -172,16 +170,16 @@ def _restarts(doc: Document) -> str:
 
 
 def _node_status(doc: Document) -> str:
-    conditions = (doc.get("status") or {}).get("conditions") or ()
+    conditions = entries(doc, "status", "conditions")
     ready = next((c["status"] for c in conditions if c["type"] == "Ready"), None)
     said = {"True": "Ready", None: "Unknown"}.get(ready, "NotReady")
-    cordoned = (doc.get("spec") or {}).get("unschedulable")
+    cordoned = section(doc, "spec").get("unschedulable")
     return f"{said},SchedulingDisabled" if cordoned else said
 
 
 def _node_roles(doc: Document) -> str:
     prefix = "node-role.kubernetes.io/"
-    labels = doc["metadata"].get("labels") or {}
+    labels = section(doc["metadata"], "labels")
     return (
         ",".join(sorted(k.removeprefix(prefix) for k in labels if k.startswith(prefix))) or "<none>"
     )
@@ -189,7 +187,7 @@ def _node_roles(doc: Document) -> str:
 
 def _node_address(kind: str) -> Cell:
     def cell(doc: Document) -> str:
-        addresses = (doc.get("status") or {}).get("addresses") or ()
+        addresses = entries(doc, "status", "addresses")
         return next((a["address"] for a in addresses if a["type"] == kind), "<none>")
 
     return cell
@@ -197,7 +195,7 @@ def _node_address(kind: str) -> Cell:
 
 def _ports(doc: Document) -> str:
     shown = list[str]()
-    for port in (doc.get("spec") or {}).get("ports") or ():
+    for port in entries(doc, "spec", "ports"):
         node = f":{port['nodePort']}" if port.get("nodePort") else ""
         shown.append(f"{port['port']}{node}/{port.get('protocol', 'TCP')}")
     return ",".join(shown) or "<none>"
@@ -205,10 +203,10 @@ def _ports(doc: Document) -> str:
 
 def _external(doc: Document) -> str:
     if doc["spec"].get("type") == "LoadBalancer":
-        found = (doc["status"].get("loadBalancer") or {}).get("ingress") or ()
+        found = entries(doc["status"], "loadBalancer", "ingress")
         return ",".join(one.get("ip") or one.get("hostname", "") for one in found) or "<pending>"
     return (
-        doc["spec"].get("externalName") or ",".join(doc["spec"].get("externalIPs", ())) or "<none>"
+        doc["spec"].get("externalName") or ",".join(entries(doc["spec"], "externalIPs")) or "<none>"
     )
 
 
@@ -221,7 +219,8 @@ _MODES = {
 
 
 def _modes(doc: Document) -> str:
-    return ",".join(_MODES.get(mode, mode) for mode in doc["spec"].get("accessModes") or ())
+    modes: list[str] = entries(doc["spec"], "accessModes")
+    return ",".join(_MODES.get(mode, mode) for mode in modes)
 
 
 def _claim_of(doc: Document) -> str:
@@ -230,12 +229,12 @@ def _claim_of(doc: Document) -> str:
 
 
 def _completions(doc: Document) -> str:
-    done = (doc.get("status") or {}).get("succeeded", 0)
+    done = section(doc, "status").get("succeeded", 0)
     return f"{done}/{doc['spec'].get('completions', 1)}"
 
 
 def _job_status(doc: Document) -> str:
-    for condition in (doc.get("status") or {}).get("conditions") or ():
+    for condition in entries(doc, "status", "conditions"):
         if condition["status"] == "True" and condition["type"] in (
             "Complete",
             "Failed",
@@ -246,7 +245,7 @@ def _job_status(doc: Document) -> str:
 
 
 def _job_duration(doc: Document) -> str:
-    status = doc.get("status") or {}
+    status = section(doc, "status")
     if "startTime" not in status or "completionTime" not in status:
         return ""
     took = datetime.fromisoformat(status["completionTime"]) - datetime.fromisoformat(
@@ -256,7 +255,7 @@ def _job_duration(doc: Document) -> str:
 
 
 def _count(key: str) -> Cell:
-    return lambda doc: len(doc.get(key) or ())
+    return lambda doc: len(section(doc, key))
 
 
 def _status(key: str) -> Cell:

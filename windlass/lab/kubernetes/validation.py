@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
 
+from windlass.lab.kubernetes.documents import Document, entries, section
 from windlass.lab.kubernetes.resources import Resource
 from windlass.lab.kubernetes.selectors import matches_label_selector
 from windlass.lab.kubernetes.status import (
@@ -15,8 +15,6 @@ from windlass.lab.kubernetes.status import (
     invalid_value,
     required,
 )
-
-Document = dict[str, Any]
 
 _LABEL_FORM = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN_FORM = rf"{_LABEL_FORM}(\.{_LABEL_FORM})*"
@@ -98,7 +96,7 @@ def _metadata(doc: Document, resource: Resource) -> Iterator[Cause]:
 
 
 def _labels(doc: Document) -> Iterator[Cause]:
-    for value in (doc["metadata"].get("labels") or {}).values():
+    for value in section(doc["metadata"], "labels").values():
         if value and (len(value) > 63 or not _QUALIFIED.fullmatch(value)):
             text = "must be no more than 63 bytes" if len(value) > 63 else _LABEL_VALUE_TEXT
             yield invalid_value("metadata.labels", value, text)
@@ -116,7 +114,7 @@ def _selector(doc: Document, old: Document | None) -> Iterator[Cause]:
     selector = spec.get("selector")
     if old is not None and selector != old["spec"].get("selector"):
         yield invalid_value("spec.selector", selector, "field is immutable")
-    labels = (spec["template"].get("metadata") or {}).get("labels") or {}
+    labels = section(spec["template"], "metadata", "labels")
     if not selector:
         yield required("spec.selector")
     if not selector or not matches_label_selector(selector, labels):
@@ -128,7 +126,7 @@ def _pod_spec(spec: Document, path: str) -> Iterator[Cause]:
     if not spec.get("containers"):
         yield required(f"{path}.containers")
     seen = set[str]()
-    for index, one in enumerate(spec.get("containers", ())):
+    for index, one in enumerate(entries(spec, "containers")):
         here = f"{path}.containers[{index}]"
         name = one.get("name", "")
         if not name:
@@ -144,9 +142,9 @@ def _pod_spec(spec: Document, path: str) -> Iterator[Cause]:
 
 
 def _mounts(spec: Document, path: str) -> Iterator[Cause]:
-    volumes = {volume.get("name") for volume in spec.get("volumes", ())}
-    for index, one in enumerate(spec.get("containers", ())):
-        for at, mount in enumerate(one.get("volumeMounts", ())):
+    volumes = {volume.get("name") for volume in entries(spec, "volumes")}
+    for index, one in enumerate(entries(spec, "containers")):
+        for at, mount in enumerate(entries(one, "volumeMounts")):
             if mount.get("name") not in volumes:
                 field = f"{path}.containers[{index}].volumeMounts[{at}].name"
                 yield Cause("FieldValueNotFound", f'Not found: "{mount.get("name")}"', field)
@@ -214,7 +212,7 @@ def _claim(doc: Document, old: Document | None) -> Iterator[Cause]:
     spec = doc["spec"]
     if not spec.get("accessModes"):
         yield required("spec.accessModes", "at least 1 access mode is required")
-    if "storage" not in ((spec.get("resources") or {}).get("requests") or {}):
+    if "storage" not in (section(spec, "resources", "requests")):
         yield required("spec.resources[storage]")
     if old is None:
         return
@@ -235,7 +233,7 @@ def _claim(doc: Document, old: Document | None) -> Iterator[Cause]:
 
 
 def _budget(doc: Document, _old: Document | None) -> Iterator[Cause]:
-    spec = doc.get("spec") or {}
+    spec = section(doc, "spec")
     if "minAvailable" in spec and "maxUnavailable" in spec:
         text = "minAvailable and maxUnavailable cannot be both set"
         yield invalid_value("spec", spec, text)
@@ -288,9 +286,9 @@ _RULES: dict[str, tuple[_Rule, ...]] = {
 
 def check_definition(doc: Document) -> None:
     """A custom resource definition that can be served."""
-    spec, name = doc.get("spec", {}), doc["metadata"]["name"]
+    spec, name = section(doc, "spec"), doc["metadata"]["name"]
     causes = list[Cause]()
-    names = spec.get("names") or {}
+    names = section(spec, "names")
     wanted = f"{names.get('plural', '')}.{spec.get('group', '')}"
     if name != wanted:
         text = 'must be spec.names.plural+"."+spec.group'
@@ -298,12 +296,12 @@ def check_definition(doc: Document) -> None:
     for key in ("plural", "kind"):
         if not names.get(key):
             causes.append(required(f"spec.names.{key}"))
-    versions = spec.get("versions") or []
+    versions = entries(spec, "versions")
     if sum(bool(version.get("storage")) for version in versions) != 1:
         text = "must have exactly one version marked as storage version"
         causes.append(invalid_value("spec.versions", [v.get("name") for v in versions], text))
     for index, version in enumerate(versions):
-        if "openAPIV3Schema" not in (version.get("schema") or {}):
+        if "openAPIV3Schema" not in section(version, "schema"):
             field = f"spec.versions[{index}].schema.openAPIV3Schema"
             causes.append(required(field, "schemas are required"))
     if causes:

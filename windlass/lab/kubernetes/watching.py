@@ -5,13 +5,13 @@ import binascii
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
 from windlass.lab.kubernetes import faults
 from windlass.lab.kubernetes.calls import Call
 from windlass.lab.kubernetes.cluster import Cluster
+from windlass.lab.kubernetes.documents import Document
 from windlass.lab.kubernetes.forms import Form
 from windlass.lab.kubernetes.keyspace import Change, CompactedError, Feed, Keyspace, Stored
 from windlass.lab.kubernetes.selectors import Predicate, field_selector, label_selector
@@ -24,8 +24,6 @@ from windlass.lab.kubernetes.status import (
     invalid,
     too_large_revision,
 )
-
-Document = dict[str, Any]
 
 _BOOKMARK_SECONDS = 60.0
 _LAST_BOOKMARK_SECONDS = 2.0
