@@ -283,3 +283,43 @@ def test_one_node_is_meant_by_node(tmp_path: Path):
             assert not name.messages[0].HasField("metadata")
 
     run(scenario())
+
+
+async def identity(lab: TalosLab) -> str:
+    async with lab.channel(CP1) as channel:
+        request = GetRequest(
+            namespace="hardware",
+            type="SystemInformations.hardware.talos.dev",
+            id="systeminformation",
+        )
+        reply = await StateStub(channel).Get(request, timeout=5)
+    return yaml.safe_load(reply.resource.spec.yaml_spec)["uuid"]
+
+
+def test_another_machine_can_sit_at_the_address(tmp_path: Path):
+    async def scenario() -> None:
+        async with talos_lab(tmp_path) as lab:
+            await lab.guests.power_on(CP1)
+            await lab.stage(CP1, "maintenance")
+            real = await identity(lab)
+
+            lab.world.faults.set("talos-other-machine", node="cp-1")
+            other = await identity(lab)
+
+            assert real == CP1.uuid
+            assert other != CP1.uuid
+
+    run(scenario())
+
+
+def test_a_vm_that_is_gone_is_no_machine_any_more(tmp_path: Path):
+    async def scenario() -> None:
+        async with talos_lab(tmp_path) as lab:
+            await lab.install((CP1, "controlplane"))
+            await lab.guests.power_off(CP1.vmid)
+
+            await lab.guests.volume_removed(CP1.disks[0].volume)
+
+            assert lab.guests.state()["machines"] == []
+
+    run(scenario())

@@ -1,7 +1,6 @@
 """All simulated Talos machines of a lab, as the hypervisor under them sees them."""
 
 import asyncio
-import contextlib
 import logging
 from typing import Any
 
@@ -23,6 +22,7 @@ FAULTS = {
     "talos-apply-rejected": "node=, reason=: ApplyConfiguration is refused",
     "talos-bootstrap-after": "node=: etcd is bootstrapped, then the connection breaks instead of an answer",
     "talos-not-booting": "node=: the next boot hangs in the firmware",
+    "talos-other-machine": "node=: what answers at its address has another UUID and another MAC",
     "talos-hang": "node=, method=: a call is taken and never answered",
     "talos-reset-connection": "node=, method=, when=before|after: the connection breaks before or after the call",
     "etcd-learner-stuck": "node=: the learner is not promoted",
@@ -86,6 +86,11 @@ class TalosGuests:
 
     async def volume_removed(self, volume: str) -> None:
         self.fleet.disks.remove(volume)
+        for vmid, machine in list(self.fleet.machines.items()):
+            if machine.stage == "off" and volume in {
+                disk.volume for disk in machine.hardware.disks
+            }:
+                del self.fleet.machines[vmid]
 
     async def volume_imported(self, volume: str, medium: Medium) -> None:
         self.fleet.disks.write(volume, Content(boots=medium))
@@ -128,15 +133,13 @@ class TalosGuests:
     async def _pull(self, vmid: int) -> None:
         life = self._lives.pop(vmid, None)
         machine = self.fleet.machines.get(vmid)
-        if life is None or machine is None:
+        # A machine that has just switched itself off is told so by its hypervisor.
+        if life is None or machine is None or life is asyncio.current_task():
             return
         life.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait({life})
+        await asyncio.wait({life})
         await go_dark(machine)
-        machine.stage = "off"
-        if machine.boot is not None:
-            machine.boot = None
+        machine.stage, machine.boot = "off", None
 
 
 def _report(life: asyncio.Task[None]) -> None:

@@ -75,7 +75,7 @@ async def live(machine: Machine) -> None:
         is_cold = again
         if action.kind == "reboot":
             await asyncio.sleep(max(0, NOTICED_S - (asyncio.get_running_loop().time() - began)))
-    machine.stage = "off"
+    machine.stage, machine.boot = "off", None
     await machine.fleet.stopped(machine.hardware.vmid)
 
 

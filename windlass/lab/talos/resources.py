@@ -1,7 +1,8 @@
 """What a machine says about itself as COSI resources, computed from what it is."""
 
+import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
@@ -138,6 +139,11 @@ def _config(machine: "Machine") -> Iterator[Described]:
 
 def _hardware(machine: "Machine") -> Iterator[Described]:
     hardware = machine.hardware
+    if machine.fault("talos-other-machine"):
+        stranger = tuple(replace(nic, mac=f"52:54:00{nic.mac[8:]}") for nic in hardware.nics)
+        hardware = replace(
+            hardware, uuid=str(uuid.uuid5(uuid.NAMESPACE_OID, hardware.uuid)), nics=stranger
+        )
     yield Described(
         "SystemInformations.hardware.talos.dev",
         "systeminformation",
