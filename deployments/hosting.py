@@ -28,10 +28,10 @@ from prefect.runner import Runner
 from prefect.schedules import Cron, RRule, Schedule
 from prefect.states import Crashed
 from prefect.types.entrypoint import EntrypointType
-from tasks.running import is_alive
 
 from deployments.definitions import Definitions, DeploymentEntry, ScheduleEntry
 from deployments.settings import PrefectServer
+from tasks.running import is_alive
 
 logger = logging.getLogger(__name__)
 

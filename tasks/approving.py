@@ -1,4 +1,4 @@
-"""Approval in the Prefect UI: the run pauses with a form that wants the plan's hash typed; anything else is no approval."""
+"""Approval in the Prefect UI: the run pauses with a form that wants the plan's hash typed."""
 
 import re
 from typing import Literal

@@ -1,20 +1,23 @@
 """Clients of one site, opened late: addresses through `reach`, credentials through references, trust as written."""
 
+import os
 import tempfile
 from collections.abc import Collection
+from datetime import UTC, datetime
 from pathlib import Path
-
-from windlass.clients.talos import TalosClient, TalosCredentials
-from windlass.talosconfig.secrets import SecretsBundle
 
 from windlass.clients.git import GitClient
 from windlass.clients.kubernetes import KubernetesClient
 from windlass.clients.kustomize import render
 from windlass.clients.proxmox import ProxmoxClient
+from windlass.clients.talos import TalosClient
 from windlass.models.load import LoadedSite
 from windlass.models.plan import JsonObject
 from windlass.models.site import Node
+from windlass.models.talos import TalosCredentials
 from windlass.secrets import read_private, resolve
+from windlass.talosconfig.pki import Mint, client_certificate
+from windlass.talosconfig.secrets import SecretsBundle
 
 TALOS_PORT = 50000
 
@@ -44,7 +47,14 @@ class Connections:
     def talos(self, node: Node) -> TalosClient:
         """A client with the administrator's certificate, straight to the node."""
         bundle = self.secrets()
-        return self._talos(node, TalosCredentials.admin(bundle), ())
+        pair = client_certificate(
+            bundle.os,
+            organization=("os:admin",),
+            common_name=None,
+            mint=Mint(os.urandom, datetime.now(UTC)),
+        )
+        credentials = TalosCredentials(bundle.os.crt, pair.crt, pair.key)
+        return self._talos(node, credentials, ())
 
     def maintenance(self, node: Node, pins: Collection[str] = ()) -> TalosClient:
         """A client without credentials; with `pins`, to this very certificate or to none."""

@@ -1,12 +1,12 @@
 """Actions on the Kubernetes API: credentials, objects from Git, and the gates that nodes and workloads must pass."""
 
 import hashlib
+import os
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
 
 import orjson
-from windlass.talosconfig.kubeconfig import admin_kubeconfig
 
 from tasks.connections import Connections
 from tasks.registry import SiteAction, action
@@ -15,6 +15,8 @@ from windlass.clients.kubernetes import KubernetesClient
 from windlass.errors import NotReadyError, RefusedError
 from windlass.models.observed import ManifestRef
 from windlass.models.plan import JsonObject
+from windlass.talosconfig.kubeconfig import admin_kubeconfig
+from windlass.talosconfig.pki import Mint
 
 MANAGER = "windlass"
 # Ties an applied object to the manifest it came from; Argo CD compares only what Git says and leaves it alone.
@@ -59,7 +61,7 @@ class WriteKubeconfig(SiteAction):
             self.connect.secrets(),
             server=f"https://{host}:{port}",
             tls_server_name=cluster.endpoint if host != cluster.endpoint else None,
-            now=datetime.now(UTC),
+            mint=Mint(os.urandom, datetime.now(UTC)),
         )
         write_private(self.connect.kubeconfig_path, text)
         return None

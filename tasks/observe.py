@@ -5,11 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from windlass.talosconfig.schematic import iso_url
-
 from tasks.connections import Connections
 from tasks.kubernetes import manifest_ref
-from tasks.proxmox import image_file, site_schematic
+from tasks.proxmox import image_file, image_url
 from tasks.talos import members_of
 from windlass.clients.dns import resolve as resolve_name
 from windlass.clients.proxmox import ProxmoxClient
@@ -136,13 +134,13 @@ class _Observation:
         for vm in proxmox.vms():
             if vm.host not in online:
                 continue
-            config = proxmox.vm_config(vm.host, vm.vmid)
+            config = proxmox.vm_config(vm.host, vm.vmid, vm.type)
             found.append(
                 ObservedVm(
                     vmid=vm.vmid,
                     name=config.name,
                     host=vm.host,
-                    running=proxmox.vm_status(vm.host, vm.vmid).status == "running",
+                    running=vm.status == "running",
                     tags=frozenset(config.tags),
                     macs=frozenset(config.macs),
                     memory=config.memory,
@@ -154,8 +152,7 @@ class _Observation:
 
     def _image(self) -> ObservedImage:
         """Asked from a Proxmox host, since that is where the download runs."""
-        cluster = self._site.cluster
-        url = iso_url(cluster.image.factory, site_schematic(self._site), cluster.talos)
+        url = image_url(self._site)
         with self._connect.proxmox() as proxmox:
             try:
                 found = proxmox.image_metadata(self._site.nodes[0].host, url)

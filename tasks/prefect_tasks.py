@@ -44,7 +44,7 @@ def run_step(operation: str, key: str) -> None:
 
 
 class PrefectTasks:
-    """The executor of flows: each step is submitted once what it waits for is done, with `wait_for` its predecessors."""
+    """The executor of flows: a step is submitted once what it waits for is done, with `wait_for` its predecessors."""
 
     def __init__(self, operation: str) -> None:
         self._operation = operation

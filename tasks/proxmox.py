@@ -2,14 +2,13 @@
 
 from datetime import datetime
 
-from windlass.talosconfig.schematic import iso_url, schematic_id
-
 from tasks.registry import SiteAction, action
 from windlass.engine.action import Resume
 from windlass.errors import NotReadyError, RefusedError
 from windlass.models.plan import JsonObject
 from windlass.models.proxmox import Upid, VmConfig
 from windlass.models.site import Node, Site
+from windlass.talosconfig.schematic import iso_url, schematic_id
 
 # The system disk answers first: an empty one falls through to the installer's CD, an installed one never sees it again.
 BOOT_ORDER = "order=scsi0;ide2"
@@ -24,6 +23,12 @@ def site_schematic(site: Site) -> str:
 def image_file(site: Site) -> str:
     """The ISO's file name on Proxmox: schematic and version are in it, so that two versions never meet."""
     return f"talos-{site_schematic(site)[:16]}-{site.cluster.talos}-nocloud-amd64.iso"
+
+
+def image_url(site: Site) -> str:
+    """Where the site's image factory has the ISO."""
+    cluster = site.cluster
+    return iso_url(cluster.image.factory, site_schematic(site), cluster.talos)
 
 
 def vm_settings(site: Site, node: Node, image: str) -> dict[str, str | int | bool]:
@@ -131,15 +136,14 @@ class DownloadImage(_Task):
         return {"volume": volume, "size": found[volume]}
 
     def effect(self) -> JsonObject | None:
-        cluster = self.site.cluster
-        url = iso_url(cluster.image.factory, site_schematic(self.site), cluster.talos)
+        url = image_url(self.site)
         with self.connect.proxmox() as proxmox:
             upid = proxmox.download(
                 self.host,
                 self.site.proxmox.image_storage,
                 url,
                 self.text("file"),
-                cluster.image.sha256,
+                self.site.cluster.image.sha256,
             )
         return {"upid": upid}
 

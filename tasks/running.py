@@ -62,7 +62,7 @@ def forecasts(journal: Journal, loaded: LoadedSite) -> Callable[[str], Forecast]
 
 @contextmanager
 def announced(home: Path, run: str) -> Generator[None]:
-    """This process is flow run `run` for as long as the block lasts: the kernel lets go when it dies."""
+    """Say that this process is flow run `run` for as long as the block lasts: the kernel lets go when it dies."""
     folder = home / "runs"
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / run

@@ -4,13 +4,8 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from windlass.clients.talos import TalosClient
-from windlass.models.talos import EtcdMember
-from windlass.talosconfig.machineconfig import control_plane_config, worker_config
-from windlass.talosconfig.secrets import SecretsBundle
-from windlass.talosconfig.talosconfig import admin_talosconfig
-
 from tasks.registry import SiteAction, action
+from windlass.clients.talos import TalosClient
 from windlass.engine.action import Resume
 from windlass.errors import (
     AmbiguousError,
@@ -21,6 +16,11 @@ from windlass.errors import (
 )
 from windlass.models.plan import JsonObject
 from windlass.models.site import Node
+from windlass.models.talos import EtcdMember
+from windlass.talosconfig.machineconfig import machine_config
+from windlass.talosconfig.pki import Mint
+from windlass.talosconfig.secrets import SecretsBundle
+from windlass.talosconfig.talosconfig import admin_talosconfig
 
 
 def write_private(path: Path, text: str) -> None:
@@ -68,7 +68,7 @@ class WriteTalosconfig(SiteAction):
             self.connect.secrets(),
             endpoints=endpoints,
             nodes=[str(node.address) for node in self.site.nodes],
-            now=datetime.now(UTC),
+            mint=Mint(os.urandom, datetime.now(UTC)),
         )
         write_private(self.loaded.resolve(self.site.outputs.talosconfig), text)
         return None
@@ -78,7 +78,7 @@ class WriteTalosconfig(SiteAction):
 class Maintenance(SiteAction):
     """Gate: the machine at the node's address is in maintenance and is the VM that Proxmox says.
 
-    UUID and MAC must match; the certificate's fingerprint is kept as evidence, and the configuration is sent to no other.
+    UUID and MAC must match. The certificate's fingerprint is kept as evidence; the configuration is sent to no other.
     """
 
     patience = "boot"
@@ -144,10 +144,9 @@ class ApplyConfig(SiteAction):
 
 def node_config(action_: SiteAction, node: Node) -> str:
     """The machine config of a node. Its certificates also carry the address it is reached at from here."""
-    make = control_plane_config if node.role == "controlplane" else worker_config
     reached = action_.connect.talos_address(node)
     extra = () if reached == str(node.address) else (reached.partition(":")[0],)
-    return make(action_.site, node, action_.connect.secrets(), extra_sans=extra)
+    return machine_config(action_.site, node, action_.connect.secrets(), extra)
 
 
 @action("talos.installed")

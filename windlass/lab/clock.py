@@ -1,4 +1,7 @@
-"""The lab's time: real time, `speed` times faster. Everything simulated sleeps here."""
+"""The lab's time: the machine's own clock, on which everything simulated takes `speed` times less long.
+
+What goes over the wire is a time that clients can compare with their own; what takes time takes lab seconds.
+"""
 
 import asyncio
 import time
@@ -6,22 +9,21 @@ from datetime import UTC, datetime
 
 
 class Clock:
-    """Lab time starts at the real time of the first start and runs `speed` times as fast.
+    """Seconds in the lab's code are lab seconds; only this class knows what they are in real time."""
 
-    Seconds in the lab's code are lab seconds; only this class knows what they are in real time.
-    """
-
-    def __init__(self, speed: float = 1.0, epoch: float | None = None) -> None:
+    def __init__(self, speed: float = 1.0) -> None:
         self.speed = speed
-        self._real_start = time.time()
-        self.epoch = self._real_start if epoch is None else epoch
 
     def time(self) -> float:
-        """Seconds since 1970, in lab time."""
-        return self.epoch + (time.time() - self._real_start) * self.speed
+        """Seconds since 1970, as the machine has it."""
+        return time.time()
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.time(), UTC)
+
+    def since(self, then: float) -> float:
+        """Lab seconds since `then` (seconds since 1970): a minute of lab time passes in 60 / speed seconds."""
+        return (self.time() - then) * self.speed
 
     def real(self, seconds: float) -> float:
         """How many real seconds `seconds` of lab time take."""

@@ -110,7 +110,7 @@ class Lab:
         self.guests.hypervisor = self.proxmox
         self.factory = ImageFactory(world)
         self.dns = DnsServer(world, self._records())
-        self.ssh = SshServer(world, len(hosts))
+        self.ssh = SshServer(world, len(hosts), [host.name for host in hosts])
         self._stack = contextlib.AsyncExitStack()
 
     def _records(self) -> dict[str, IPv4Address]:

@@ -57,14 +57,13 @@ class World:
     repositories: dict[str, Path] = field(default_factory=dict[str, Path])
 
     @classmethod
-    def open(cls, folder: Path, *, speed: float, site: IPv4Network, loopback: IPv4Network) -> "World":
+    def open(
+        cls, folder: Path, *, speed: float, site: IPv4Network, loopback: IPv4Network
+    ) -> "World":
         """The world in `folder`, made if it is not there, as it was if it is."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         store = Store(folder / "state.db")
-        meta = store.section("meta")
-        # Lab time goes on where it stopped: a restarted lab must not travel back.
-        resumed = meta.get("clock", {}).get("time")
-        clock = Clock(speed, epoch=resumed)
+        clock = Clock(speed)
         return cls(
             folder=folder,
             clock=clock,
@@ -76,6 +75,5 @@ class World:
         )
 
     def close(self) -> None:
-        self.store.section("meta")["clock"] = {"time": self.clock.time()}
         self.oplog.close()
         self.store.close()

@@ -207,7 +207,7 @@ class Deployments:
             return False
         deadline = dig(found, "spec", "progressDeadlineSeconds", default=600)
         said = progress.get("lastUpdateTime") or progress["lastTransitionTime"]
-        return self._clock.time() - parse_time(said).timestamp() > deadline
+        return self._clock.since(parse_time(said).timestamp()) > deadline
 
 
 def _size(one: Object) -> int:

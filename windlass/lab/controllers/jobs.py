@@ -107,7 +107,7 @@ class Jobs:
         if keep is None:
             return None
         ended = max(parse_time(one["lastTransitionTime"]) for one in job["status"]["conditions"])
-        left = ended.timestamp() + keep - self._clock.time()
+        left = keep - self._clock.since(ended.timestamp())
         if left > 0:
             return left
         await self._client.delete(JOBS.of(job), propagationPolicy="Background")

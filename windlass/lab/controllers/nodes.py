@@ -81,7 +81,7 @@ class Nodes:
         if seen != renewed:
             self._beats[name] = (renewed, now)
             return False
-        return now - when > 4 * heartbeat_seconds(self._clock)
+        return self._clock.since(when) > 4 * heartbeat_seconds(self._clock)
 
     async def _declare_unknown(self, node: Object) -> None:
         ready = condition(node, "Ready")
@@ -123,7 +123,7 @@ class Nodes:
             if taint["effect"] != "NoExecute":
                 continue
             added = taint.get("timeAdded")
-            since = self._clock.time() - parse_time(added).timestamp() if added else 0.0
+            since = self._clock.since(parse_time(added).timestamp()) if added else 0.0
             for pod in self._pods_on(node):
                 if since >= _patience(pod, taint) and not is_going(pod):
                     await self._client.delete(PODS.of(pod))

@@ -133,7 +133,7 @@ class Applications:
     async def _commit(self, url: str, revision: str, *, hard: bool) -> str:
         """Resolved at most every three minutes, unless somebody asks for a refresh."""
         known = self._commits.get((url, revision))
-        if known is not None and not hard and self._clock.time() - known[1] < REQUEUE - 1:
+        if known is not None and not hard and self._clock.since(known[1]) < REQUEUE - 1:
             return known[0]
         commit = await self._repositories.resolve(url, revision)
         self._commits[url, revision] = (commit, self._clock.time())
@@ -285,7 +285,7 @@ class Applications:
             return None
         if not automated.get("selfHeal"):
             return None
-        ago = self._clock.time() - parse_time(last["finishedAt"]).timestamp()
+        ago = self._clock.since(parse_time(last["finishedAt"]).timestamp())
         return max(_SELF_HEAL_PAUSE - ago, 0.0)
 
     def may_sync(self, app: Object, *, manual: bool) -> bool:

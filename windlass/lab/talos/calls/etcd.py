@@ -65,8 +65,9 @@ async def status(call: Call[Empty]) -> pb.EtcdStatus:
     leader = etcd.leader(data.cluster) or 0
     index = (
         int(
-            call.machine.fleet.world.clock.time()
-            - (call.machine.boot.time if call.machine.boot else 0)
+            call.machine.fleet.world.clock.since(
+                call.machine.boot.time if call.machine.boot else 0
+            )
         )
         + 100
     )

@@ -50,7 +50,7 @@ async def mounts(call: Call[Empty]) -> pb.Mounts:
 async def system_stat(call: Call[Empty]) -> pb.SystemStat:
     machine = call.machine
     booted = machine.boot.time if machine.boot is not None else 0
-    up = machine.fleet.world.clock.time() - booted
+    up = machine.fleet.world.clock.since(booted)
     cores = machine.hardware.cores
     each = pb.CPUStat(user=up * 0.05, system=up * 0.03, idle=up * 0.92)
     total = pb.CPUStat(user=each.user * cores, system=each.system * cores, idle=each.idle * cores)

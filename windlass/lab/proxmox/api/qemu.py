@@ -1,0 +1,464 @@
+"""VMs: lists, creation, configuration, disks, clones, destruction."""
+
+from typing import Any
+
+from windlass.lab.proxmox import drives
+from windlass.lab.proxmox.api.storage import size_of
+from windlass.lab.proxmox.checks import AGENT, both, either, everybody, perm, vm
+from windlass.lab.proxmox.datacenter import Datacenter
+from windlass.lab.proxmox.options import DRIVE, OPTIONS, parse, typed
+from windlass.lab.proxmox.parameters import table
+from windlass.lab.proxmox.refusals import Refusal, bad_parameter
+from windlass.lab.proxmox.routing import Call, serves
+from windlass.lab.proxmox.settings import (
+    MAY_CONFIGURE,
+    check_boot,
+    check_options,
+    default_boot,
+    normalised,
+    options_in,
+    stamped,
+)
+from windlass.lab.proxmox.storages import Volume
+from windlass.lab.proxmox.tasks import Say
+from windlass.lab.proxmox.vms import Settings, Vm
+
+QEMU = "/nodes/{node}/qemu"
+VM = f"{QEMU}/{{vmid}}"
+_CREATE = OPTIONS | table(
+    "vmid:vmid archive?:s bwlimit?:i(0..) force?:b ha-managed?:b import-working-storage?:storage live-restore?:b"
+    " pool?:poolid start?:b storage?:storage unique?:b"
+)
+_UPDATE = OPTIONS | table(
+    "delete?:s digest?:s(64) force?:b revert?:s skiplock?:b import-working-storage?:storage"
+)
+ALLOCATE = either(vm("VM.Allocate"), perm("/pool/{pool}", "VM.Allocate"))
+
+
+@serves("GET", QEMU, everybody, "full?:b")
+async def vms(call: Call) -> Any:
+    dc = call.dc
+    return [
+        dc.status(found) for found in dc.vms
+        if found.node == call.node and dc.access.may(call.identity, f"/vms/{found.vmid}", "VM.Audit")
+    ]  # fmt: skip
+
+
+@serves("GET", VM, everybody)
+async def index(_call: Call) -> Any:
+    return [
+        {"subdir": name}
+        for name in ("config", "pending", "status", "resize", "clone", "snapshot", "agent")
+    ]
+
+
+# Create
+
+
+@serves("POST", QEMU, ALLOCATE, _CREATE)
+async def create(call: Call) -> Any:
+    dc, node, vmid = call.dc, call.node, call.vmid
+    dc.check_quorum()
+    if call.text("archive"):
+        raise Refusal("the lab does not restore backups", status=501)
+    if call.text("pool") and call.text("pool") not in dc.access.pools:
+        raise Refusal(f"pool '{call.text('pool')}' does not exist")
+    asked = options_in(call.given)
+    check_options(call, asked, asked, vmid)
+    config = normalised(dc, asked, node)
+    if fault := dc.world.faults.fires("pve-foreign-vm", vmid=vmid):
+        stranger = Vm(
+            vmid, str(fault.args.get("node", node)), {"name": "stranger", "memory": "512"}
+        )
+        dc.vms.save(stranger)
+        dc.world.oplog.append("vm_create", f"vm/{vmid}", before=None, after={"name": "stranger"})
+    if (taken := dc.vms.find(vmid)) is not None:
+        raise Refusal(
+            f"unable to create VM {vmid} - VM {vmid} already exists on node '{taken.node}'"
+        )
+    dc.vms.save(Vm(vmid, node, {"lock": "create"}))
+
+    async def work(say: Say) -> None:
+        await _create(call, config, say)
+
+    try:
+        return dc.tasks.spawn(node, "qmcreate", str(vmid), call.identity, work)
+    except Refusal:
+        dc.vms.remove(vmid)
+        raise
+
+
+async def _create(call: Call, config: Settings, say: Say) -> None:
+    dc, vmid, made = call.dc, call.vmid, list[Volume]()
+    async with dc.vms.flock(vmid):
+        try:
+            config = await _with_drives(dc, call.node, vmid, config, made, say)
+        except Refusal:
+            # What was made for a VM that cannot be is taken back, and the id is free again.
+            for volume in made:
+                await drives.remove(dc, volume)
+            dc.vms.remove(vmid)
+            raise
+        config = stamped(config, dc.world.clock.time())
+        config.setdefault("boot", default_boot(config))
+        found = Vm(vmid, call.node, config)
+        dc.vms.save(found)
+        if pool := call.text("pool"):
+            doc = dc.access.pools[pool]
+            dc.access.pools[pool] = {**doc, "vms": [*doc["vms"], vmid]}
+        dc.world.oplog.append(
+            "vm_create", f"vm/{vmid}", before=None, after=_brief(found), actor=call.actor
+        )
+        if call.flag("start"):
+            await _start_after_create(call, found, say)
+
+
+async def _start_after_create(call: Call, found: Vm, say: Say) -> None:
+    """A start that fails after a create is a line in the log; the create has still worked."""
+    try:
+        await call.dc.power_on(found)
+    except Refusal as refusal:
+        say(f"start failed: {refusal.text}")
+        return
+    call.dc.world.oplog.append(
+        "vm_start", f"vm/{found.vmid}", before="stopped", after="running", actor=call.actor
+    )
+
+
+def _brief(found: Vm) -> dict[str, Any]:
+    return {"name": found.name, "node": found.node, "cores": found.cores, "memory": found.memory}
+
+
+async def _with_drives(
+    dc: Datacenter, node: str, vmid: int, config: Settings, made: list[Volume], say: Say
+) -> Settings:
+    found = dict(config)
+    for option, value in config.items():
+        if DRIVE.fullmatch(option):
+            found[option] = await drives.create(dc, node, vmid, option, value, made)
+            say(f"{option}: successfully created disk '{found[option]}'")
+    return found
+
+
+# Configuration
+
+
+@serves("GET", f"{VM}/config", vm("VM.Audit"), "current?:b snapshot?:snapname")
+async def config(call: Call) -> Any:
+    found = call.dc.vms.get(call.node, call.vmid)
+    if name := call.text("snapshot"):
+        if name not in found.snapshots:
+            raise Refusal(f"snapshot '{name}' does not exist")
+        settings = found.snapshots[name]["config"]
+    else:
+        settings = found.config if call.flag("current") else found.merged()
+    shown: dict[str, Any] = {key: typed(key, value) for key, value in settings.items()}
+    if "cipassword" in shown:
+        shown["cipassword"] = "**********"
+    if lock := call.dc.vms.shown_lock(found):
+        shown["lock"] = lock
+    return shown | {"digest": found.digest}
+
+
+@serves("GET", f"{VM}/pending", vm("VM.Audit"))
+async def pending(call: Call) -> Any:
+    found = call.dc.vms.get(call.node, call.vmid)
+    rows: list[dict[str, Any]] = []
+    for key in sorted(found.config | found.pending):
+        row: dict[str, Any] = {"key": key} | (
+            {"value": found.config[key]} if key in found.config else {}
+        )
+        if key in found.pending:
+            new = found.pending[key]
+            row |= {"delete": 1} if new is None else {"pending": new}
+        rows.append(row)
+    return [*rows, {"key": "digest", "value": found.digest}]
+
+
+@serves("PUT", f"{VM}/config", MAY_CONFIGURE, _UPDATE)
+async def update(call: Call) -> Any:
+    await _update(call)
+
+
+@serves("POST", f"{VM}/config", MAY_CONFIGURE, _UPDATE | table("background_delay?:i(1..30)"))
+async def update_in_background(call: Call) -> Any:
+    _check_update(call)
+
+    async def work(_say: Say) -> None:
+        await _update(call)
+
+    return call.dc.tasks.spawn(call.node, "qmconfig", str(call.vmid), call.identity, work)
+
+
+def _check_update(call: Call) -> tuple[Vm, Settings, list[str]]:
+    dc = call.dc
+    dc.check_quorum()
+    asked = options_in(call.given)
+    gone = [
+        option
+        for option in call.text("delete").replace(";", ",").replace(" ", ",").split(",")
+        if option
+    ]
+    if not asked and not gone and not call.text("revert"):
+        raise Refusal("no options specified")
+    for option in gone:
+        if option not in OPTIONS:
+            raise bad_parameter("delete", f"unknown setting '{option}'")
+        if option in asked:
+            raise bad_parameter(
+                "delete", f"Cannot use '-{option}' and '-delete {option}' at the same time."
+            )
+    if call.flag("skiplock") and not call.identity.is_root:
+        raise bad_parameter("skiplock", "Only root may use this option.")
+    check_options(call, [*asked, *gone], asked, call.vmid)
+    found = dc.vms.get(call.node, call.vmid)
+    return found, normalised(dc, asked, call.node), gone
+
+
+# What a running VM takes over at once: nothing that the guest would have to notice.
+_LIVE = frozenset(
+    {"name", "description", "tags", "onboot", "startup", "protection", "lock", "boot", "hookscript"}
+)
+
+
+async def _update(call: Call) -> None:
+    dc = call.dc
+    _, asked, gone = _check_update(call)
+    async with dc.vms.flock(call.vmid):
+        found = dc.vms.get(call.node, call.vmid)
+        if call.text("digest") not in ("", found.digest):
+            raise Refusal("checksum mismatch (file change by other user?)")
+        dc.vms.check_lock(found, skip=call.flag("skiplock"))
+        before = found.merged()
+        made: list[Volume] = []
+        try:
+            asked = await _with_drives(dc, call.node, call.vmid, asked, made, lambda _line: None)
+            check_boot(found.merged() | asked if "boot" in asked else {})
+        except Refusal:
+            for volume in made:
+                await drives.remove(dc, volume)
+            raise
+        for option in call.text("revert").split(","):
+            found.pending.pop(option, None)
+        await _take_over(dc, found, asked, gone, force=call.flag("force"))
+        dc.vms.save(found)
+        changed = sorted(
+            k for k in before | found.merged() if before.get(k) != found.merged().get(k)
+        )
+        dc.world.oplog.append(
+            "vm_config", f"vm/{call.vmid}",
+            before={k: before.get(k) for k in changed if k != "cipassword"},
+            after={k: found.merged().get(k) for k in changed if k != "cipassword"},
+            actor=call.actor,
+        )  # fmt: skip
+
+
+async def _take_over(
+    dc: Datacenter, found: Vm, asked: Settings, gone: list[str], *, force: bool
+) -> None:
+    for option in gone:
+        value = found.merged().get(option)
+        if value is None:
+            continue
+        if found.running and option not in _LIVE:
+            found.pending[option] = None
+            continue
+        found.config.pop(option, None)
+        found.pending.pop(option, None)
+        await _drop_drive(dc, found, option, value, force=force)
+    for option, value in asked.items():
+        old = found.config.get(option)
+        if found.running and option not in _LIVE:
+            found.pending[option] = value
+            continue
+        found.config[option] = value
+        if (
+            old
+            and DRIVE.fullmatch(option)
+            and parse(option, old)["file"] != parse(option, value)["file"]
+        ):
+            await _drop_drive(dc, found, option, old, force=False)
+
+
+async def _drop_drive(dc: Datacenter, found: Vm, option: str, value: str, *, force: bool) -> None:
+    """A disk that is taken out becomes `unusedN`; an unused one that is deleted is freed."""
+    if not DRIVE.fullmatch(option) and not option.startswith("unused"):
+        return
+    file = value if option.startswith("unused") else parse(option, value)["file"]
+    volume = dc.storages.find(found.node, file)
+    if volume is None or volume.content != "images":
+        return
+    if option.startswith("unused") or force or "cloudinit" in file:
+        return await drives.remove(dc, volume)
+    slot = next(f"unused{n}" for n in range(256) if f"unused{n}" not in found.config)
+    found.config[slot] = file
+
+
+@serves(
+    "PUT", f"{VM}/resize", vm("VM.Config.Disk"), "disk:s size:disk-size digest?:s(40) skiplock?:b"
+)
+async def resize(call: Call) -> Any:
+    dc, disk = call.dc, call.text("disk")
+    if not DRIVE.fullmatch(disk):
+        raise bad_parameter(
+            "disk", f"value '{disk}' does not have a value in the enumeration 'ide0, scsi0, ...'"
+        )
+    value = dc.vms.get(call.node, call.vmid).config.get(disk)
+    if value is None:
+        raise Refusal(f"disk '{disk}' does not exist")
+    volume = dc.storages.get(call.node, parse(disk, value)["file"])
+    text = call.text("size")
+    size = volume.size + size_of(text[1:]) if text.startswith("+") else size_of(text)
+    if size < volume.size:
+        raise Refusal("shrinking disks is not supported")
+
+    async def work(_say: Say) -> None:
+        async with dc.vms.flock(call.vmid):
+            found = dc.vms.get(call.node, call.vmid)
+            dc.vms.check_lock(found)
+            if found.running:
+                raise Refusal("the lab cannot resize the disk of a running guest", status=501)
+            found.config[disk] = await drives.resize(dc, call.node, found.config[disk], disk, size)
+            dc.vms.save(found)
+        dc.world.oplog.append(
+            "vm_resize", f"vm/{call.vmid}", before=volume.size, after=size, actor=call.actor
+        )
+
+    return dc.tasks.spawn(call.node, "resize", str(call.vmid), call.identity, work)
+
+
+# Clone and destroy
+
+
+@serves(
+    "POST", f"{VM}/clone",
+    both(vm("VM.Clone"), either(perm("/vms/{newid}", "VM.Allocate"), perm("/pool/{pool}", "VM.Allocate"))),
+    "newid:vmid bwlimit?:i(0..) description?:s format?:{raw|qcow2|vmdk} full?:b name?:dns-name pool?:poolid"
+    " snapname?:snapname storage?:storage target?:node",
+)  # fmt: skip
+async def clone(call: Call) -> Any:
+    dc, newid = call.dc, call.number("newid")
+    dc.check_quorum()
+    source = dc.vms.get(call.node, call.vmid)
+    dc.vms.check_lock(source)
+    if call.text("target", call.node) != call.node or call.text("snapname"):
+        raise Refusal("the lab clones on the same host, from the current state only", status=501)
+    if newid in dc.vms:
+        raise Refusal(f"unable to create VM {newid}: config file already exists")
+    volumes = _own_volumes(dc, source)
+    if any(volume.written for volume in volumes.values()):
+        raise Refusal("the lab cannot copy what a guest wrote to its disks", status=501)
+    dc.vms.save(
+        Vm(
+            newid,
+            call.node,
+            {"lock": "clone", "name": call.text("name", f"Copy-of-VM-{source.name}")},
+        )
+    )
+
+    async def work(say: Say) -> None:
+        config = {
+            k: v
+            for k, v in source.config.items()
+            if k not in ("smbios1", "vmgenid", "meta", "template", "lock")
+        }
+        for option, volume in volumes.items():
+            copy = dc.storages.allocate(
+                call.node, call.text("storage", volume.storage), newid, volume.size
+            )
+            config[option] = config[option].replace(volume.volid, copy.volid)
+            say(f"create full clone of drive {option} ({volume.volid})")
+        nets = {k: _without_mac(v) for k, v in config.items() if k.startswith("net")}
+        config |= normalised(dc, nets, call.node) | {
+            "name": call.text("name", f"Copy-of-VM-{source.name}")
+        }
+        if call.text("description"):
+            config["description"] = call.text("description")
+        made = Vm(newid, call.node, stamped(config, dc.world.clock.time()))
+        dc.vms.save(made)
+        dc.world.oplog.append(
+            "vm_create", f"vm/{newid}", before=None, after=_brief(made), actor=call.actor
+        )
+
+    return dc.tasks.spawn(call.node, "qmclone", str(call.vmid), call.identity, work)
+
+
+def _without_mac(net: str) -> str:
+    model, _, rest = net.partition(",")
+    return ",".join(part for part in (model.partition("=")[0], rest) if part)
+
+
+def _own_volumes(dc: Datacenter, found: Vm) -> dict[str, Volume]:
+    """Drive to volume, for the volumes that belong to this VM."""
+    volumes: dict[str, Volume] = {}
+    for option, value in (found.config | {k: v for k, v in found.pending.items() if v}).items():
+        if DRIVE.fullmatch(option) or option.startswith("unused"):
+            file = value if option.startswith("unused") else parse(option, value)["file"]
+            volume = dc.storages.find(found.node, file)
+            if volume is not None and volume.vmid == found.vmid:
+                volumes[option] = volume
+    return volumes
+
+
+@serves("DELETE", VM, vm("VM.Allocate"), "destroy-unreferenced-disks?:b purge?:b skiplock?:b")
+async def destroy(call: Call) -> Any:
+    dc = call.dc
+    dc.check_quorum()
+    _check_destroy(dc, dc.vms.get(call.node, call.vmid))
+
+    async def work(say: Say) -> None:
+        async with dc.vms.flock(call.vmid):
+            found = dc.vms.get(call.node, call.vmid)
+            _check_destroy(dc, found)
+            brief = _brief(found)
+            found.config["lock"] = "destroyed"
+            dc.vms.save(found)
+            volumes = set(_own_volumes(dc, found).values())
+            if call.flag("destroy-unreferenced-disks"):
+                for spec in dc.storages.of_host(call.node):
+                    volumes |= {
+                        v for v in dc.storages.volumes(call.node, spec.name) if v.vmid == call.vmid
+                    }
+            for volume in sorted(volumes, key=lambda v: v.volid):
+                await drives.remove(dc, volume)
+                say(f"successfully removed '{volume.volid}'")
+            for name, doc in dc.access.pools.items():
+                dc.access.pools[name] = {**doc, "vms": [v for v in doc["vms"] if v != call.vmid]}
+            dc.vms.remove(call.vmid)
+            dc.broadcast.pop(call.vmid, None)
+        dc.world.oplog.append(
+            "vm_destroy", f"vm/{call.vmid}", before=brief, after=None, actor=call.actor
+        )
+
+    return dc.tasks.spawn(call.node, "qmdestroy", str(call.vmid), call.identity, work)
+
+
+def _check_destroy(dc: Datacenter, found: Vm) -> None:
+    if found.config.get("protection") == "1":
+        raise Refusal(f"can't remove VM {found.vmid} - protection mode enabled")
+    if found.running:
+        raise Refusal(f"VM {found.vmid} is running - destroy failed")
+    dc.vms.check_lock(found)
+
+
+@serves("GET", f"{VM}/agent/network-get-interfaces", AGENT)
+async def agent_interfaces(call: Call) -> Any:
+    found = call.dc.vms.get(call.node, call.vmid)
+    return {"result": _agent(call, found)}
+
+
+@serves("POST", f"{VM}/agent/ping", AGENT)
+async def agent_ping(call: Call) -> Any:
+    _agent(call, call.dc.vms.get(call.node, call.vmid))
+    return {"result": {}}
+
+
+def _agent(call: Call, found: Vm) -> list[dict[str, Any]]:
+    if not found.config.get("agent", "").removeprefix("enabled=").startswith("1"):
+        raise Refusal("No QEMU guest agent configured")
+    if not found.running:
+        raise Refusal(f"VM {found.vmid} is not running")
+    answered = call.dc.guests.agent_interfaces(found.vmid)
+    if answered is None:
+        raise Refusal("QEMU guest agent is not running")
+    return answered

@@ -1,0 +1,102 @@
+"""The route table: every call that the simulated Proxmox VE serves, with its parameters and its permission."""
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from windlass.lab.oplog import Actor
+from windlass.lab.proxmox.access import Identity
+from windlass.lab.proxmox.checks import Check
+from windlass.lab.proxmox.parameters import Parameter, table
+
+if TYPE_CHECKING:
+    from windlass.lab.proxmox.datacenter import Datacenter
+
+
+@dataclass
+class Call:
+    """One call as a handler gets it: parameters verified and typed, path parameters among them.
+
+    `extra` becomes top-level keys of the answer beside `data`.
+    """
+
+    dc: "Datacenter"
+    identity: Identity
+    actor: Actor
+    given: dict[str, Any]
+    tls: tuple[str, str] = ("", "")
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def node(self) -> str:
+        return str(self.given["node"])
+
+    @property
+    def vmid(self) -> int:
+        return int(self.given["vmid"])
+
+    def text(self, name: str, default: str = "") -> str:
+        return str(self.given.get(name, default))
+
+    def number(self, name: str, default: int = 0) -> int:
+        return int(self.given.get(name, default))
+
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        return bool(self.given.get(name, default))
+
+
+Handler = Callable[[Call], Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One method on one path. `token` says whether API tokens may use it, `login` whether a login is needed."""
+
+    method: str
+    path: str
+    pattern: re.Pattern[str]
+    parameters: dict[str, Parameter]
+    check: Check
+    handler: Handler
+    token: bool = True
+    login: bool = True
+
+
+ROUTES: list[Route] = []
+_PATH_TYPES = {
+    "node": "node", "vmid": "vmid", "storage": "storage", "upid": "upid", "volume": "s", "snapname": "snapname",
+    "userid": "userid", "tokenid": "tokenid", "roleid": "roleid", "id": "config-id",
+}  # fmt: skip
+
+
+def serves(
+    method: str,
+    path: str,
+    check: Check,
+    parameters: str | dict[str, Parameter] = "",
+    *,
+    token: bool = True,
+    login: bool = True,
+) -> Callable[[Handler], Handler]:
+    """Register a handler. Path parameters get their types from their names; `{volume}` takes the rest of the path."""
+
+    def register(handler: Handler) -> Handler:
+        names = re.findall(r"\{(\w+)\}", path)
+        shape = re.sub(
+            r"\{(\w+)\}", lambda m: f"(?P<{m[1]}>{'.+' if m[1] == 'volume' else '[^/]+'})", path
+        )
+        own = table(parameters) if isinstance(parameters, str) else parameters
+        wanted = table(" ".join(f"{name}:{_PATH_TYPES[name]}" for name in names)) | own
+        ROUTES.append(Route(method, path, re.compile(shape), wanted, check, handler, token, login))
+        return handler
+
+    return register
+
+
+def find(method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+    """The route of a decoded path below `/api2/json`, and its path parameters."""
+    for route in ROUTES:
+        if route.method == method and (found := route.pattern.fullmatch(path)):
+            return route, found.groupdict()
+    return None
