@@ -167,7 +167,13 @@ def _fixed(spec: Document) -> Document:
 
 
 def _template(doc: Document, _old: Document | None) -> Iterator[Cause]:
-    yield from _pod_spec(doc["spec"]["template"]["spec"], "spec.template.spec")
+    spec = doc["spec"]["template"]["spec"]
+    # A StatefulSet's pods mount their own claims under the names of its claim templates.
+    claimed = [
+        {"name": one["metadata"]["name"]} for one in entries(doc["spec"], "volumeClaimTemplates")
+    ]
+    spec = {**spec, "volumes": [*entries(spec, "volumes"), *claimed]}
+    yield from _pod_spec(spec, "spec.template.spec")
 
 
 def _job(doc: Document, old: Document | None) -> Iterator[Cause]:
