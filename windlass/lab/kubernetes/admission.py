@@ -21,7 +21,10 @@ _NODE_PORTS = range(30000, 32768)
 # Kinds that may be born with a status.
 _STATUS_AT_BIRTH = {"Node", "CertificateSigningRequest", "APIService"}
 
-_PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
+SYSTEM_PRIORITIES = {
+    "system-cluster-critical": 2_000_000_000,
+    "system-node-critical": 2_000_001_000,
+}
 
 
 def complete(doc: Document, resource: Resource, cluster: Cluster) -> None:
@@ -118,12 +121,12 @@ def _tolerate(spec: Document) -> None:
 def _prioritize(doc: Document, cluster: Cluster) -> None:
     spec = doc["spec"]
     name = spec.get("priorityClassName", "")
-    value, policy = _PRIORITIES.get(name, 0), "PreemptLowerPriority"
+    value, policy = SYSTEM_PRIORITIES.get(name, 0), "PreemptLowerPriority"
     found = cluster.keyspace.get("scheduling.k8s.io/priorityclasses", "", name) if name else None
     if found is not None:
         value = found.doc["value"]
         policy = found.doc.get("preemptionPolicy", policy)
-    elif name and name not in _PRIORITIES:
+    elif name and name not in SYSTEM_PRIORITIES:
         pods = cluster.registry.get("", "v1", "pods")
         assert pods is not None  # the table has it
         why = f"no PriorityClass with name {name} was found"

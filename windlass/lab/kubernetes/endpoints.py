@@ -7,7 +7,15 @@ import orjson
 import yaml
 from aiohttp import web
 
-from windlass.lab.kubernetes import discovery, faults, openapi, protobuf, status, subresources
+from windlass.lab.kubernetes import (
+    admission,
+    discovery,
+    faults,
+    openapi,
+    protobuf,
+    status,
+    subresources,
+)
 from windlass.lab.kubernetes.calls import Call, User, resolve
 from windlass.lab.kubernetes.cluster import Cluster
 from windlass.lab.kubernetes.documents import Document, entries
@@ -20,6 +28,8 @@ from windlass.lab.kubernetes.watching import Watch, list_objects, selection, sta
 PodLogs = Callable[[str, str, str], AsyncIterator[bytes] | None]
 
 _JSON = "application/json"
+# The first address of the service network is the API's own.
+_OWN_ADDRESS = str(admission.SERVICE_NETWORK.network_address + 1)
 _BODIES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 
@@ -37,20 +47,34 @@ class Endpoints:
         faults.declare(cluster.world.faults)
         self.operations = Operations(cluster)
         self.pod_logs: PodLogs = _no_logs
+        self.prepared = False
         self._scales = subresources.Scales(self.operations)
         self._evictions = subresources.Evictions(self.operations)
         self._bindings = subresources.Bindings(self.operations)
 
     def prepare(self) -> None:
-        """Make what an API server makes by itself when it starts."""
+        """Make what an API server makes by itself as soon as there is an etcd to keep it."""
+        self.prepared = True
         for name in ("default", "kube-system", "kube-public", "kube-node-lease"):
-            if self.cluster.keyspace.get("/namespaces", "", name) is None:
-                self._create("namespaces", {"metadata": {"name": name}})
+            self._ensure("/api/v1/namespaces", {"metadata": {"name": name}})
+        for name, value in admission.SYSTEM_PRIORITIES.items():
+            path = "/apis/scheduling.k8s.io/v1/priorityclasses"
+            self._ensure(path, {"metadata": {"name": name}, "value": value})
+        port = {"name": "https", "port": 443, "targetPort": 6443}
+        service = {
+            "metadata": {"name": "kubernetes"},
+            "spec": {"clusterIP": _OWN_ADDRESS, "ports": [port]},
+        }
+        self._ensure("/api/v1/namespaces/default/services", service)
 
-    def _create(self, plural: str, doc: Document) -> None:
+    def _ensure(self, path: str, doc: Document) -> None:
+        target = resolve(path, self.cluster.registry)
+        storage, namespace, _ = target.key
+        if self.cluster.keyspace.get(storage, namespace, doc["metadata"]["name"]) is not None:
+            return
         call = Call(
             verb="create",
-            target=resolve(f"/api/v1/{plural}", self.cluster.registry),
+            target=target,
             query={},
             user=User("system:apiserver", ("system:masters",)),
             user_agent="kube-apiserver",
@@ -156,6 +180,8 @@ class Endpoints:
         self._authorize(call)
         if not self.cluster.available():
             raise ApiError(500, "", "etcdserver: request timed out")
+        if not self.prepared:
+            self.prepare()
         self._check_verb(call)
         switched = self.cluster.world.faults
         faults.refuse(switched, call)

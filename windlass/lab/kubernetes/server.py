@@ -70,7 +70,6 @@ class KubernetesApi:
 
     async def listen(self, address: IPv4Address | str, port: int, tls: ssl.SSLContext) -> Listener:
         """Serve on `address`; port 0 takes a free one. `tls` asks for client certificates (CERT_OPTIONAL)."""
-        self._endpoints.prepare()
         server = web.Server(self._endpoints.handle, handler_cancellation=True)
         runner = web.ServerRunner(server, shutdown_timeout=_CLOSE_SECONDS)
         await runner.setup()
@@ -80,6 +79,6 @@ class KubernetesApi:
         return Listener(server, runner, bound)
 
     def wipe(self) -> None:
-        """The keyspace is gone: no objects, revisions start again. API servers that run make their own anew."""
+        """The keyspace is gone: no objects, revisions start again. The next call finds what a new cluster has."""
         self._cluster.wipe()
-        self._endpoints.prepare()
+        self._endpoints.prepared = False
