@@ -58,7 +58,7 @@ class _Paths(dict[str, const.Handler]):
         super().__init__()
         self._api = api
 
-    def get(self, path: str, default: Any = None) -> const.Handler:  # noqa: ARG002 - dict's signature
+    def get(self, path: str, _default: Any = None) -> const.Handler:
         method = METHODS.get(path)
         if method is None:
             answer = partial(self._api.refuse_unknown, path)

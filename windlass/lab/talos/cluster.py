@@ -92,11 +92,6 @@ class Cluster:
             found.append(mirror if mirror is not None else pod)
         return found
 
-    async def stop(self) -> None:
-        """The lab ends."""
-        for vmid in list(self._tasks):
-            await self.machine_down(self._fleet.machines[vmid])
-
     # API servers
 
     async def _run_control_plane(self, machine: Machine) -> None:

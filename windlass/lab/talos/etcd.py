@@ -4,7 +4,6 @@ Membership is durable and belongs to the cluster; which members run is not, and 
 """
 
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,11 +42,6 @@ class Etcd:
     def __init__(self, section: Section) -> None:
         self._section = section
         self._running: set[int] = set()
-        self._watchers: list[Callable[[], None]] = []
-
-    def on_change(self, watcher: Callable[[], None]) -> None:
-        """Called after members come, go, run or stop."""
-        self._watchers.append(watcher)
 
     def clusters(self, group: str | None = None) -> list[str]:
         """Oldest first."""
@@ -196,8 +190,6 @@ class Etcd:
                 self._section[cluster] = self._section[cluster] | {"leader": None}
         elif leader not in voters:
             self._lead(cluster, min(voters))
-        for watcher in self._watchers:
-            watcher()
 
     def _lead(self, cluster: str, member: int) -> None:
         document = self._section[cluster]

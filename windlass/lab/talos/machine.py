@@ -91,7 +91,6 @@ class Machine:
         self.asked: asyncio.Queue[Action] = asyncio.Queue()
         self.acquired = asyncio.Event()
         self.bootstrapped = asyncio.Event()
-        self.serial = ""
         self._watchers: set[Callable[[], None]] = set()
         self._told: tuple[object, ...] = ()
 

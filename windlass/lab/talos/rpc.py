@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Req = TypeVar("Req", bound=Message)
 
+MACHINE = "/machine.MachineService/"
+
 ADMIN = frozenset({"os:admin"})
 OPERATOR = ADMIN | {"os:operator"}
 BACKUP = OPERATOR | {"os:etcd:backup"}

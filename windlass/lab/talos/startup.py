@@ -8,7 +8,7 @@ from windlass.lab.oplog import LAB
 from windlass.lab.talos.apid import Gate
 from windlass.lab.talos.disks import EtcdData
 from windlass.lab.talos.machine import Action, Machine
-from windlass.lab.talos.pki import SERVER, Identity, Subject, issue, server_context
+from windlass.lab.talos.pki import SERVER, YEAR, Identity, Subject, issue, server_context
 from windlass.protos.talosapi import machine_pb2 as pb
 
 logger = logging.getLogger(__name__)
@@ -62,9 +62,9 @@ async def _start_apid(machine: Machine) -> None:
         "127.0.0.1",
         *(machine.config.cert_sans if machine.config else ()),
     )
-    identity = issue(
-        signer, Subject(machine.hostname, (), tuple(dict.fromkeys(alternatives))), [SERVER]
-    )
+    subject = Subject(machine.hostname, (), tuple(dict.fromkeys(alternatives)))
+    # Real ones last a day and are replaced in time; a lab that is left running must not outlive its own.
+    identity = issue(signer, subject, [SERVER], YEAR)
     await _open(machine, identity)
     machine.services.start("apid", "Started task apid (PID 1301) for container apid")
     if machine.is_control_plane:

@@ -3,7 +3,7 @@
 from windlass.lab.talos.calls import cosi, etcd, identity, lifecycle, streams, system
 from windlass.lab.talos.rpc import METHODS
 
-MODULES = (cosi, etcd, identity, lifecycle, streams, system)
+__all__ = ["answered", "cosi", "etcd", "identity", "lifecycle", "streams", "system"]
 
 
 def answered() -> list[str]:

@@ -7,11 +7,10 @@ from grpclib.exceptions import GRPCError
 from windlass.lab.talos.disks import EtcdData
 from windlass.lab.talos.etcd import EtcdError, Member
 from windlass.lab.talos.machine import Machine
-from windlass.lab.talos.rpc import ADMIN, ETCD_READER, OPERATOR, Call, answers
+from windlass.lab.talos.rpc import ADMIN, ETCD_READER, MACHINE, OPERATOR, Call, answers
 from windlass.protos.talosapi import common_pb2
 from windlass.protos.talosapi import machine_pb2 as pb
 
-MACHINE = "/machine.MachineService/"
 VERSION = "3.6.12"
 DB_SIZE, DB_IN_USE = 24 << 20, 9 << 20
 
@@ -65,9 +64,7 @@ async def status(call: Call[Empty]) -> pb.EtcdStatus:
     leader = etcd.leader(data.cluster) or 0
     index = (
         int(
-            call.machine.fleet.world.clock.since(
-                call.machine.boot.time if call.machine.boot else 0
-            )
+            call.machine.fleet.world.clock.since(call.machine.boot.time if call.machine.boot else 0)
         )
         + 100
     )

@@ -19,11 +19,9 @@ from windlass.lab.talos.applying import apply
 from windlass.lab.talos.calls.etcd import only_on_control_planes
 from windlass.lab.talos.machine import Action, Machine
 from windlass.lab.talos.pki import CLIENT, YEAR, Subject, issue
-from windlass.lab.talos.rpc import ADMIN, OPERATOR, Call, answers
+from windlass.lab.talos.rpc import ADMIN, MACHINE, OPERATOR, Call, answers
 from windlass.protos.talosapi import common_pb2
 from windlass.protos.talosapi import machine_pb2 as pb
-
-MACHINE = "/machine.MachineService/"
 
 
 @answers(f"{MACHINE}ApplyConfiguration", ADMIN, in_old_maintenance=True)

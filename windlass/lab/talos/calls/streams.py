@@ -9,12 +9,11 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from windlass.lab.talos.machine import Machine
-from windlass.lab.talos.rpc import ADMIN, READER, Call, answers
+from windlass.lab.talos.rpc import ADMIN, MACHINE, READER, Call, answers
 from windlass.protos.talosapi import common_pb2
 from windlass.protos.talosapi import machine_pb2 as pb
 
 CHUNK = 1024
-MACHINE = "/machine.MachineService/"
 _XID = re.compile(r"^[0-9a-v]{20}$")
 
 

@@ -7,7 +7,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from windlass.lab.talos.resources import SYSTEM_PARTITIONS
-from windlass.lab.talos.rpc import OPERATOR, READER, Call, answers
+from windlass.lab.talos.rpc import MACHINE, OPERATOR, READER, Call, answers
 from windlass.protos.talosapi import machine_pb2 as pb
 
 # What a fresh node uses of its memory, and how much of the rest counts as cache.
@@ -15,7 +15,6 @@ USED_SHARE = 0.35
 CACHED_SHARE = 0.2
 # The kernel and the initramfs keep this for themselves.
 RESERVED_KIB = 96 * 1024
-MACHINE = "/machine.MachineService/"
 
 
 @answers(f"{MACHINE}Memory", READER)
