@@ -6,6 +6,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
+from windlass.clients.factory import FactoryClient
 from windlass.clients.git import GitClient
 from windlass.clients.kubernetes import KubernetesClient
 from windlass.clients.kustomize import render
@@ -84,6 +85,16 @@ class Connections:
         pace = self._site.pace
         return KubernetesClient(
             self.kubeconfig_path, agent=self._agent, probe=pace.probe, call=pace.call
+        )
+
+    def factory(self) -> FactoryClient:
+        image = self._site.cluster.image
+        return FactoryClient(
+            image.factory,
+            ca_file=self._loaded.resolve(image.ca_file) if image.ca_file else None,
+            reach=self._site.reached,
+            agent=self._agent,
+            deadline=self._site.pace.probe,
         )
 
     def git(self) -> GitClient:

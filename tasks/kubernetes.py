@@ -168,9 +168,9 @@ class NodeReady(Twice):
             found = next((n for n in kubernetes.nodes() if n.name == node.name), None)
         if found is None:
             raise NotReadyError(f"{node.name} has not registered")
-        if str(node.address) not in found.addresses.values():
+        if str(node.address) not in found.addresses:
             raise RefusedError(
-                f"a node {node.name} is registered at {', '.join(found.addresses.values())}, "
+                f"a node {node.name} is registered at {', '.join(found.addresses)}, "
                 f"not at {node.address}"
             )
         if found.kubelet_version != wanted:

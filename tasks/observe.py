@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from tasks.connections import Connections
 from tasks.kubernetes import manifest_ref
-from tasks.proxmox import image_file, image_url
+from tasks.proxmox import image_file, image_url, site_schematic
 from tasks.talos import members_of
 from windlass.clients.dns import resolve as resolve_name
 from windlass.clients.proxmox import ProxmoxClient
@@ -151,8 +151,17 @@ class _Observation:
         return found
 
     def _image(self) -> ObservedImage:
-        """Asked from a Proxmox host, since that is where the download runs."""
+        """Asked from a Proxmox host, since that is where the download runs, once the factory knows the schematic."""
         url = image_url(self._site)
+        wanted = self._site.cluster.talos
+        try:
+            factory = self._connect.factory()
+            if wanted not in factory.versions():
+                return ObservedImage(reachable=False, why_not=f"the factory has no Talos {wanted}")
+            if not factory.knows(site_schematic(self._site)):
+                return ObservedImage(reachable=True, is_registered=False)
+        except (TransientError, RefusedError) as error:
+            return ObservedImage(reachable=False, why_not=str(error))
         with self._connect.proxmox() as proxmox:
             try:
                 found = proxmox.image_metadata(self._site.nodes[0].host, url)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import tasks.acceptance
 import tasks.argocd
+import tasks.factory
 import tasks.kubernetes
 import tasks.proxmox
 import tasks.site
@@ -31,7 +32,7 @@ from windlass.plans.bootstrap import USUAL_SECONDS
 logger = logging.getLogger(__name__)
 
 ACTION_MODULES = (
-    tasks.acceptance, tasks.argocd, tasks.kubernetes, tasks.proxmox, tasks.site, tasks.talos,
+    tasks.acceptance, tasks.argocd, tasks.factory, tasks.kubernetes, tasks.proxmox, tasks.site, tasks.talos,
 )  # fmt: skip
 # A forecast quantile: three of four steps take no longer than this.
 LIKELY = 0.75

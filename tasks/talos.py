@@ -112,8 +112,12 @@ class ApplyConfig(SiteAction):
     patience = "install"
 
     def goal(self) -> JsonObject:
-        with self.connect.talos(self.node) as talos:
-            return {"talos": talos.version().tag}
+        try:
+            with self.connect.talos(self.node) as talos:
+                return {"talos": talos.version().tag}
+        except RefusedError as stranger:
+            # A machine in maintenance signs for itself; with its configuration comes the site's authority.
+            raise NotReadyError(f"{self.node.name} is not configured yet: {stranger}") from stranger
 
     def preconditions(self) -> None:
         with self.connect.maintenance(self.node, self._pins) as talos:

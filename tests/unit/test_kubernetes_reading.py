@@ -20,7 +20,7 @@ def condition(kind: str, status: str, reason: str = "", message: str = "") -> di
 def test_a_node_that_has_not_reported_is_not_ready():
     node = node_state({"metadata": {"name": "cp-1"}})
 
-    assert (node.ready, node.reason, node.addresses) == (False, "has not reported yet", {})
+    assert (node.ready, node.reason, node.addresses) == (False, "has not reported yet", ())
 
 
 @pytest.mark.parametrize("status", ["False", "Unknown"])
@@ -46,7 +46,7 @@ def test_a_ready_node_tells_who_and_where_it_is():
     )
 
     assert (node.ready, node.reason, node.uid, node.boot_id) == (True, "", "u1", "b1")
-    assert node.addresses == {"InternalIP": "10.25.150.21"}
+    assert node.addresses == ("10.25.150.21",)
     assert (node.unschedulable, node.taints[0].effect) == (True, "NoSchedule")
 
 

@@ -134,11 +134,16 @@ def reached_site(blueprint: Blueprint, network: Network, speed: float, repo: str
     """The site document as a running lab writes it: reached on loopback, as patient as the lab is fast."""
     site = dict(blueprint.site)
     cluster = dict(site["cluster"])
+    cluster["image"] = dict(cluster.get("image", {})) | {
+        "factory": "https://factory.talos.dev",
+        "ca_file": "pki/ca.pem",
+    }
     port = cluster.get("port", 6443)
     first = f"{network.of(cluster.get('vip') or site['nodes'][0]['address'])}"
     reach = {f"{cluster['endpoint']}:{port}": f"{first}:{port}"}
     for node in site["nodes"]:
         reach[node["address"]] = str(network.of(node["address"]))
+    reach["factory.talos.dev:443"] = f"{network.service(1)}:8443"
     for number, host in enumerate(blueprint.hosts, start=1):
         reach[f"{host.name}.lab:8006"] = f"{network.host(number)}:8006"
     for server in cluster["nameservers"]:

@@ -15,13 +15,13 @@ class Taint:
 
 @dataclass(frozen=True)
 class NodeState:
-    """One node. `reason` says why it is not ready; `addresses` maps a type to an address."""
+    """One node. `reason` says why it is not ready; `addresses` are its internal ones."""
 
     name: str
     uid: str
     ready: bool
     reason: str
-    addresses: dict[str, str]
+    addresses: tuple[str, ...]
     unschedulable: bool
     kubelet_version: str
     boot_id: str

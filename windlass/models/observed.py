@@ -82,11 +82,12 @@ class ObservedMachine:
 
 @dataclass(frozen=True)
 class ObservedImage:
-    """The Talos image as the first Proxmox host sees it at the factory."""
+    """The Talos image as a Proxmox host sees it at the factory; an unregistered schematic has none yet."""
 
     reachable: bool
     size: int = 0
     why_not: str = ""
+    is_registered: bool = True
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class ManifestRef:
 
 @dataclass(frozen=True)
 class ObservedGit:
-    """The repository at one commit. `roots` maps a folder to its objects, `broken` a folder to why it cannot be rendered."""
+    """The repository at one commit. `roots`: a folder's objects; `broken`: why a folder cannot be rendered."""
 
     commit: str
     roots: dict[str, tuple[ManifestRef, ...]]

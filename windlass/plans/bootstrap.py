@@ -129,8 +129,18 @@ class _Bootstrap:
                 "talos.talosconfig", site.name, phase="machines", risk=Risk.SAFE,
                 after=[f"talos.secrets/{site.name}"],
             )  # fmt: skip
+        if self.create and not self.observed.image.is_registered:
+            preflight_image = draft.add(
+                "factory.schematic",
+                site.cluster.talos,
+                phase="image",
+                risk=Risk.SAFE,
+                after=[preflight],
+            )
+        else:
+            preflight_image = preflight
         for host in sorted({node.host for node in self.create}):
-            self._image(host, preflight)
+            self._image(host, preflight_image)
         for node in site.nodes:
             self._machine(node, preflight)
 
@@ -356,7 +366,7 @@ class _Bootstrap:
 # What a step takes on ordinary hardware, in seconds, until this site's own history says better
 # (Talos' own figures for boot, install and join; Proxmox tasks on local storage).
 USUAL_SECONDS = {
-    "site.preflight": 3, "proxmox.download-image": 60, "proxmox.create-vm": 6, "proxmox.start-vm": 4,
+    "site.preflight": 3, "factory.schematic": 1, "proxmox.download-image": 60, "proxmox.create-vm": 6, "proxmox.start-vm": 4,
     "talos.maintenance": 25, "talos.secrets": 1, "talos.talosconfig": 1, "talos.apply-config": 2,
     "talos.installed": 100, "talos.bootstrap-etcd": 30, "talos.etcd-member": 20,
     "kubernetes.kubeconfig": 1, "kubernetes.api": 60, "kubernetes.apply": 1, "kubernetes.node-ready": 60,

@@ -32,7 +32,9 @@ def node_state(node: JsonObject) -> NodeState:
         uid=at(node, "metadata.uid", ""),
         ready=ready.get("status") == "True",
         reason=_reason(ready) if ready.get("status") != "True" else "",
-        addresses={a["type"]: a["address"] for a in at(node, "status.addresses", [])},
+        addresses=tuple(
+            a["address"] for a in at(node, "status.addresses", []) if a["type"] == "InternalIP"
+        ),
         unschedulable=at(node, "spec.unschedulable", False),
         kubelet_version=at(node, "status.nodeInfo.kubeletVersion", ""),
         boot_id=at(node, "status.nodeInfo.bootID", ""),
