@@ -7,6 +7,7 @@ transaction. SQLite by default; nothing in the protocol is SQLite's own.
 import json
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Engine,
+    RowMapping,
     Select,
     create_engine,
     delete,
@@ -25,10 +27,11 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError, ProgrammingError
 
 from windlass import __version__
 from windlass.engine.chain import GENESIS, canonical, problems, record_hash
+from windlass.engine.projections import Tables, differences
 from windlass.engine.records import (
     Approval,
     Freeze,
@@ -41,6 +44,7 @@ from windlass.engine.tables import (
     SCHEMA,
     approvals,
     freezes,
+    head,
     locks,
     metadata,
     operations,
@@ -54,8 +58,10 @@ from windlass.errors import (
     BusyError,
     FrozenError,
     NeedsHumanError,
+    ParkedError,
     RefusedError,
     UnreachableError,
+    WindlassError,
 )
 from windlass.models.plan import JsonObject, Plan
 
@@ -72,6 +78,9 @@ class Journal:
 
     def __init__(self, engine: Engine, home: Path) -> None:
         self._engine = engine
+        # Threads that wait here do not wake each other by polling the database.
+        self._alone = threading.Lock()
+        self._spare = home / "journal.spare"
         self.home = home
 
     @classmethod
@@ -79,15 +88,18 @@ class Journal:
         """The journal in `home`, made if it is not there (0600).
 
         Raises:
-            NeedsHumanError: a newer Windlass wrote it (CODE_CHANGED).
+            NeedsHumanError: it is damaged, or a newer Windlass wrote it (CODE_CHANGED).
         """
         path = home / "journal.db"
         if url is None and not path.exists():
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-        engine = create_engine(url or f"sqlite:///{path}", pool_pre_ping=url is not None)
+        engine = create_engine(
+            url or f"sqlite:///{path}", pool_pre_ping=url is not None, pool_size=8, max_overflow=64
+        )
         if engine.dialect.name == "sqlite":
             _prepare_sqlite(engine)
-        metadata.create_all(engine)
+        with _translated(home):
+            _create_tables(engine)
         journal = cls(engine, home)
         journal._check_schema()
         return journal
@@ -270,7 +282,7 @@ class Journal:
         try:
             with self._reading() as db:
                 row = db.execute(select(freezes).where(freezes.c.site == site)).first()
-        except DBAPIError as error:
+        except (DBAPIError, WindlassError, ValueError) as error:
             raise FrozenError(f"whether {site} is frozen cannot be read: {error}") from error
         return Freeze(row.site, row.reason, row.by, _time(row.since)) if row else None
 
@@ -406,7 +418,7 @@ class Journal:
                     .values(renewed=time.time())
                 )
                 return done.rowcount == 1
-        except (DBAPIError, RefusedError) as error:
+        except (DBAPIError, WindlassError) as error:
             raise UnreachableError(f"the journal cannot be written: {error}") from error
 
     def release(self, site: str, epoch: int) -> None:
@@ -452,15 +464,19 @@ class Journal:
                 for row in db.execute(select(records).order_by(records.c.seq)).mappings().all()
             ]
             found = problems(chain)
-            said: dict[str, str] = {}
-            for record in chain:
-                if record["kind"] == "state":
-                    said[record["operation"]] = json.loads(record["body"])["state"]
+            end = db.execute(select(head.c.seq, head.c.hash)).first()
+            if chain and (end is None or tuple(end) != (chain[-1]["seq"], chain[-1]["hash"])):
+                found.append(
+                    f"the chain ends at record {chain[-1]['seq']}, but {end and end.seq} were written"
+                )
+            if not chain and end is not None:
+                found.append(f"the chain is empty, but {end.seq} records were written")
+            rows = {
+                table.name: [_plain(row) for row in db.execute(select(table)).mappings()]
+                for table in (operations, steps, locks, freezes, approvals, stops)
+            }
+            found += differences(chain, Tables(**rows))
             for row in db.execute(select(operations)).all():
-                if said.get(row.id, OperationState.PLANNED) != row.state:
-                    found.append(
-                        f"operation {row.id} is {row.state}, its records say {said.get(row.id)}"
-                    )
                 if Plan.from_json(json.loads(row.plan)).hash != row.plan_hash:
                     found.append(
                         f"operation {row.id} has a plan that is not the one it was created with"
@@ -470,9 +486,7 @@ class Journal:
     def _append(
         self, db: Connection, kind: str, site: str, operation: str, body: JsonObject
     ) -> None:
-        last = db.execute(
-            select(records.c.seq, records.c.hash).order_by(records.c.seq.desc()).limit(1)
-        ).first()
+        last = db.execute(select(head).with_for_update()).first()
         record: dict[str, Any] = {
             "seq": last.seq + 1 if last else 1,
             "time": _now(),
@@ -482,31 +496,57 @@ class Journal:
             "body": canonical({"schema": SCHEMA, **body}),
             "previous": last.hash if last else GENESIS,
         }
-        db.execute(records.insert().values(**record, hash=record_hash(record)))
+        end = {"seq": record["seq"], "hash": record_hash(record)}
+        db.execute(records.insert().values(**record, hash=end["hash"]))
+        if not db.execute(update(head).values(**end)).rowcount:
+            db.execute(head.insert().values(id=1, **end))
 
     # Plumbing
 
     @contextmanager
     def _reading(self) -> Generator[Connection]:
-        with self._engine.connect() as db:
+        with _translated(self.home), self._engine.connect() as db:
             yield db
 
     @contextmanager
     def _writing(self) -> Generator[Connection]:
-        """One transaction, alone: the chain has one end."""
-        self._room()
-        with self._engine.connect() as db:
+        """One transaction, alone: the chain has one end.
+
+        Raises ParkedError when there is no room for it.
+        """
+        self._release_room()
+        with self._alone, _translated(self.home), self._engine.connect() as db:
             if self._engine.dialect.name == "sqlite":
                 _begin_immediate(db)
             yield db
             db.commit()
 
-    def _room(self) -> None:
+    def reserve(self) -> None:
+        """Set room aside, so that what begins now can be recorded whatever else fills the disk.
+
+        Raises:
+            ParkedError: there is no room; nothing should be begun.
+        """
+        if self._spare.exists() and self._spare.stat().st_blocks * 512 >= SPARE_BYTES:
+            return
+        try:
+            fd = os.open(self._spare, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            try:
+                os.posix_fallocate(fd, 0, SPARE_BYTES)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            self._spare.unlink(missing_ok=True)
+            raise ParkedError(
+                f"the disk under {self.home} is full: what happens could not be recorded, so nothing is "
+                "begun; make room and resume"
+            ) from error
+
+    def _release_room(self) -> None:
+        """What was set aside is for the records of what has begun, once the disk is nearly full."""
         found = os.statvfs(self.home)
-        if found.f_bavail * found.f_frsize < SPARE_BYTES:
-            raise RefusedError(
-                f"the disk under {self.home} is full: what happens could not be recorded, so nothing is done"
-            )
+        if found.f_bavail * found.f_frsize < SPARE_BYTES / 4:
+            self._spare.unlink(missing_ok=True)
 
     @staticmethod
     def _site_of(db: Connection, identity: str) -> str:
@@ -537,6 +577,32 @@ def _prepare_sqlite(engine: Engine) -> None:
         connection.execute(f"PRAGMA busy_timeout={BUSY_S * 1000}")
 
 
+def _create_tables(engine: Engine) -> None:
+    """Two processes may both find no tables; the second one is told that they are there."""
+    for _ in metadata.tables:
+        try:
+            metadata.create_all(engine)
+        except (OperationalError, ProgrammingError) as error:
+            if "already exists" not in str(error):
+                raise
+        else:
+            return
+
+
+@contextmanager
+def _translated(home: Path) -> Generator[None]:
+    """A journal that cannot be read is for a person to look at; one without room waits for room."""
+    try:
+        yield
+    except DatabaseError as error:
+        said = str(error.orig)
+        if "disk is full" in said or "disk I/O error" in said:
+            raise ParkedError(f"the disk under {home} is full: make room and resume") from error
+        if any(word in said for word in ("malformed", "not a database", "no such")):
+            raise NeedsHumanError(f"the journal in {home} is damaged: {said}") from error
+        raise
+
+
 def _begin_immediate(db: Connection) -> None:
     deadline = time.monotonic() + BUSY_S
     while True:
@@ -559,12 +625,23 @@ def _fence(db: Connection, site: str, epoch: int | None) -> None:
         raise BusyError(f"{site} is now held by {by}; epoch {epoch} writes no more")
 
 
+def _plain(row: RowMapping) -> dict[str, Any]:
+    return {str(name): value for name, value in row.items()}
+
+
 def _held_by(row: Any) -> Holder | None:
     if row is None or not row.operation:
         return None
     who = json.loads(row.holder)
     return Holder(
-        row.site, row.epoch, row.operation, who["run"], who["pid"], who["host"], row.renewed
+        site=row.site,
+        epoch=row.epoch,
+        operation=row.operation,
+        run=who["run"],
+        pid=who["pid"],
+        host=who["host"],
+        renewed=row.renewed,
+        lease=timedelta(seconds=who["lease"]),
     )
 
 

@@ -120,7 +120,9 @@ class SiteLock:
                 raise BusyError(f"{self.site} was taken by another operation just now")
 
         with _closed_unless_kept(fd):
-            return fd, self.journal.next_epoch(self.site, operation, _holder(run), admit)
+            return fd, self.journal.next_epoch(
+                self.site, operation, _holder(run, self.lease), admit
+            )
 
     def _take_over(self, operation: str, run: str) -> tuple[int, int]:
         silent = self._silent()
@@ -135,7 +137,9 @@ class SiteLock:
         with _closed_unless_kept(fd):
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                epoch = self.journal.next_epoch(self.site, operation, _holder(run), admit)
+                epoch = self.journal.next_epoch(
+                    self.site, operation, _holder(run, self.lease), admit
+                )
             except BaseException:
                 fresh.unlink(missing_ok=True)
                 raise
@@ -149,8 +153,8 @@ class SiteLock:
         first = self.journal.holder(self.site)
         if first is None:
             raise BusyError(f"{self.site} is just being let go by another operation: try again")
-        if time.time() - first.renewed > self.lease.total_seconds():
-            Event().wait(self.lease.total_seconds() / MARGIN)
+        if time.time() - first.renewed > first.lease.total_seconds():
+            Event().wait(first.lease.total_seconds() / MARGIN)
             if self.journal.holder(self.site) == first:
                 return first
         raise BusyError(
@@ -189,8 +193,9 @@ def _is_at(path: Path, fd: int) -> bool:
         return False
 
 
-def _holder(run: str) -> str:
-    return json.dumps({"run": run, "pid": os.getpid(), "host": socket.gethostname()})
+def _holder(run: str, lease: timedelta) -> str:
+    who = {"run": run, "pid": os.getpid(), "host": socket.gethostname()}
+    return json.dumps({**who, "lease": lease.total_seconds()})
 
 
 def _let_calls_end(journal: Journal, site: str, stop: Event) -> None:

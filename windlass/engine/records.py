@@ -1,6 +1,6 @@
 """What the journal keeps, as values."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -99,4 +99,4 @@ class Holder:
     pid: int
     host: str
     renewed: float
-    held: bool = field(default=True)
+    lease: timedelta

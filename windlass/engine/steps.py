@@ -98,6 +98,7 @@ class _Attempt:
             self._gate()
             return
         self.fail.at(self.step.key, "pre_intent")
+        self.journal.reserve()
         died = self.before.state in ("intent", "running")
         deaths = self.before.deaths + died
         self._write(

@@ -19,6 +19,15 @@ records = Table(
     Column("hash", String, nullable=False),
 )
 
+# Where the chain ends. A chain that is shorter than this lost its tail; locking this row puts writers in one line.
+head = Table(
+    "head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", Integer, nullable=False),
+    Column("hash", String, nullable=False),
+)
+
 operations = Table(
     "operations",
     metadata,
