@@ -4,7 +4,6 @@ The contract is that of the version the site names; 1.12 and 1.13 share one. Unk
 nothing is written that these versions do not know.
 """
 
-import re
 from collections.abc import Collection
 from typing import Any
 
@@ -12,12 +11,12 @@ import yaml
 
 from windlass.errors import BadInputError
 from windlass.models.site import DataDisk, Node, Site
+from windlass.models.versions import BUILT, dotted_minor, minor
 from windlass.talosconfig.schematic import installer_image, schematic_id
 from windlass.talosconfig.secrets import SecretsBundle, b64, encoded_pair
 
 Document = dict[str, Any]
 
-CONTRACTS = ("1.12", "1.13")
 SYSTEM_DISK = "/dev/sda"
 KUBE_PRISM_PORT = 7445
 # Load balancers that Kubernetes drives skip control planes.
@@ -89,9 +88,8 @@ def api_names(site: Site, extra_sans: Collection[str] = ()) -> list[str]:
 
 
 def _check_contract(version: str) -> None:
-    minor = re.sub(r"^v(\d+\.\d+)\..*$", r"\1", version)
-    if minor not in CONTRACTS:
-        known = " and ".join(CONTRACTS)
+    if minor(version) not in BUILT:
+        known = " and ".join(dotted_minor(one) for one in BUILT)
         raise BadInputError(f"cluster.talos: {version}: configs are written for Talos {known}")
 
 

@@ -1,5 +1,6 @@
 """The connection to one Talos machine: TLS that proves who answers before anything is sent."""
 
+import asyncio
 import base64
 import hashlib
 import os
@@ -15,6 +16,8 @@ from grpclib.protocol import H2Protocol
 
 from windlass.models.talos import TalosCredentials
 
+# A machine that is well closes within milliseconds; one that went away never does.
+GOODBYE_S = 0.5
 # What a server says that wants another client certificate, or one at all.
 UNWANTED = ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "CERTIFICATE_EXPIRED", "UNKNOWN_CA")
 
@@ -39,13 +42,15 @@ class PinnedChannel(Channel):
         pins: frozenset[str],
         server_hostname: str,
     ) -> None:
-        super().__init__(host, port, ssl=True)  # pyright: ignore[reportUnknownMemberType] - grpclib leaves ssl open
+        super().__init__(host, port, ssl=ssl)  # pyright: ignore[reportUnknownMemberType] - grpclib leaves ssl open
         self._context = ssl
         self._pins = pins
         self._name = server_hostname
         self.seen = ""
         # What TLS said when the connection was lost; empty where it ended in any other way.
         self.alert = ""
+        self._open: dict[H2Protocol, asyncio.BaseTransport] = {}
+        self._all_closed = asyncio.Event()
 
     @classmethod
     def to(cls, context: ssl.SSLContext, pins: Collection[str]) -> "Callable[..., PinnedChannel]":
@@ -80,15 +85,42 @@ class PinnedChannel(Channel):
 
     def _noting_protocol(self) -> H2Protocol:
         protocol: H2Protocol = self._protocol_factory()
-        lost = protocol.connection_lost
+        made, lost = protocol.connection_made, protocol.connection_lost
+
+        def connection_made(transport: asyncio.BaseTransport) -> None:
+            self._open[protocol] = transport
+            made(transport)
 
         def connection_lost(exc: BaseException | None) -> None:
             if isinstance(exc, ssl.SSLError):
                 self.alert = exc.reason or ""
+            self._open.pop(protocol, None)
+            self._all_closed.set()
             lost(exc)
 
-        protocol.connection_lost = connection_lost
+        protocol.connection_made, protocol.connection_lost = connection_made, connection_lost
         return protocol
+
+    async def finish(self) -> None:
+        """Every connection is closed: politely, and after `GOODBYE_S` without waiting for the other end."""
+        self.close()
+        # A connection that was given up while it was being made needs a turn of the loop to go.
+        await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(GOODBYE_S):
+                await self._none_open()
+        except TimeoutError:
+            for transport in tuple(self._open.values()):
+                if isinstance(transport, asyncio.Transport):
+                    transport.abort()
+            await self._none_open()
+        # The sockets under TLS are closed one turn later.
+        await asyncio.sleep(0)
+
+    async def _none_open(self) -> None:
+        while self._open:
+            self._all_closed.clear()
+            await self._all_closed.wait()
 
     @property
     def unwanted(self) -> bool:

@@ -120,8 +120,10 @@ class TalosClient:
         self.close()
 
     def close(self) -> None:
-        self._channel.close()
-        self._runner.close()
+        try:
+            self._runner.run(self._channel.finish())
+        finally:
+            self._runner.close()
 
     # Reading
 
