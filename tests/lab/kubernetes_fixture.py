@@ -137,27 +137,13 @@ def serving(
     thread = threading.Thread(target=loop.run_forever, name="lab-kubernetes", daemon=True)
     thread.start()
 
-    # The world belongs to the loop's thread, as SQLite does.
-    async def start() -> LabKubernetes:
-        loopback = IPv4Network(f"{address}/16", strict=False)
-        site = IPv4Network("10.25.150.0/24")
-        world = World.open(folder, speed=speed, site=site, loopback=loopback)
-        api = KubernetesApi(world, version)
-        listener = await api.listen(address, 0, server_tls(world, address))
-        pki = world.authority.ca_file.parent
-        admin = issue(pki, "admin", ("system:masters",))
-        url = f"https://{address}:{listener.port}"
-        kubeconfig = folder / "kubeconfig"
-        write_kubeconfig(kubeconfig, url, world.authority.ca_file, admin)
-        ca = world.authority.ca_file
-        return LabKubernetes(api, world, listener, url, ca, admin, kubeconfig, loop, pki)
-
     async def stop() -> None:
         await lab.listener.close()
         lab.world.close()
 
     try:
-        lab = asyncio.run_coroutine_threadsafe(start(), loop).result(30)
+        starting = _start(loop, folder, address, version=version, speed=speed)
+        lab = asyncio.run_coroutine_threadsafe(starting, loop).result(30)
         try:
             yield lab
         finally:
@@ -166,6 +152,23 @@ def serving(
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
+
+
+async def _start(
+    loop: asyncio.AbstractEventLoop, folder: Path, address: str, *, version: str, speed: float
+) -> LabKubernetes:
+    """Run inside the loop: the world belongs to its thread, as SQLite does."""
+    loopback = IPv4Network(f"{address}/16", strict=False)
+    site = IPv4Network("10.25.150.0/24")
+    world = World.open(folder, speed=speed, site=site, loopback=loopback)
+    api = KubernetesApi(world, version)
+    listener = await api.listen(address, 0, server_tls(world, address))
+    ca = world.authority.ca_file
+    admin = issue(ca.parent, "admin", ("system:masters",))
+    url = f"https://{address}:{listener.port}"
+    kubeconfig = folder / "kubeconfig"
+    write_kubeconfig(kubeconfig, url, ca, admin)
+    return LabKubernetes(api, world, listener, url, ca, admin, kubeconfig, loop, ca.parent)
 
 
 def server_tls(world: World, address: str) -> ssl.SSLContext:

@@ -67,25 +67,26 @@ def prepare_update(doc: Document, old: Document, target: Target, call: Call) -> 
     validation.check(doc, old, resource)
 
 
+# What an update that leaves it out does not mean to remove.
+_KEPT = {
+    "Service": ("clusterIP", "clusterIPs"),
+    "PersistentVolumeClaim": ("volumeName", "storageClassName"),
+    "Job": ("selector", "completions"),
+}
+
+
 def keep(doc: Document, old: Document) -> None:
-    """What a client that leaves it out does not mean to remove."""
+    """Restore what the server set and a client may leave out."""
     kind = doc["kind"]
     if kind == "Namespace":
         doc["spec"] = section(old, "spec")
         name = doc["metadata"]["name"]
         doc["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = name
-    if kind == "Service" and section(doc, "spec").get("type", "ClusterIP") != "ExternalName":
-        for key in ("clusterIP", "clusterIPs"):
-            if key in old["spec"]:
-                doc["spec"].setdefault(key, old["spec"][key])
-    if kind == "PersistentVolumeClaim":
-        for key in ("volumeName", "storageClassName"):
-            if key in old["spec"]:
-                doc["spec"].setdefault(key, old["spec"][key])
-    if kind == "Job":
-        for key in ("selector", "completions"):
-            if key in old["spec"]:
-                doc["spec"].setdefault(key, old["spec"][key])
+    if kind == "Service" and section(doc, "spec").get("type") == "ExternalName":
+        return
+    for key in _KEPT.get(kind, ()):
+        if key in section(old, "spec"):
+            doc.setdefault("spec", {}).setdefault(key, old["spec"][key])
 
 
 def _namespace(doc: Document, _cluster: Cluster, _call: Call) -> None:

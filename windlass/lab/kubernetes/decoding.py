@@ -46,7 +46,7 @@ def _walk(value: Any, schema: Schema, path: str, struct: str, unknown: list[str]
                 del value[key]
             else:
                 value[key] = ""
-        for key, below in value.items():
+        for below in value.values():
             _walk(below, schema.values, path, struct, unknown)
     elif schema.kind == "array" and schema.items is not None:
         for index, below in enumerate(value):

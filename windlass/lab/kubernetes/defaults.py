@@ -39,11 +39,8 @@ def container(doc: Document) -> None:
         reference = section(variable, "valueFrom").get("fieldRef")
         if reference is not None:
             reference.setdefault("apiVersion", "v1")
-    limits = section(doc, "resources", "limits")
-    if limits:
-        requests = doc["resources"].setdefault("requests", {})
-        for name, amount in limits.items():
-            requests.setdefault(name, amount)
+    if limits := section(doc, "resources", "limits"):
+        doc["resources"]["requests"] = {**limits, **section(doc, "resources", "requests")}
 
 
 def _probe(doc: Document) -> None:

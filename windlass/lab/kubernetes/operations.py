@@ -2,7 +2,7 @@
 
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -44,6 +44,8 @@ _CREATED_BY_UPDATE = {"Lease", "Endpoints", "Event", "EndpointSlice", "Role", "C
                       "RoleBinding", "ClusterRoleBinding"}  # fmt: skip
 # The kubelet and others may change labels and annotations through these kinds' status.
 _STATUS_WITH_METADATA = {"Pod", "Node", "Namespace"}
+# Subresources that write status and the rest together.
+_WRITES_ALL = ("finalize", "binding")
 _SET_BY_SERVER = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
                   "generation", "selfLink")  # fmt: skip
 
@@ -142,22 +144,10 @@ class Operations:
         """Store a decoded object that is not there yet; `entries` when an apply made it."""
         resource = call.target.resource
         metadata = doc["metadata"]
-        if metadata.get("generateName") and not metadata.get("name"):
-            suffix = "".join(secrets.choice(_SUFFIX) for _ in range(5))
-            metadata["name"] = metadata["generateName"][:58] + suffix
-        if metadata.get("resourceVersion") not in (None, "", "0"):
-            raise ApiError(500, "", "resourceVersion should not be set on objects to be created")
-        if not metadata.get("name"):
-            cause = required("metadata.name", "name or generateName is required")
-            raise invalid(resource.about(), [cause])
+        self._name(metadata, resource)
         target = replace(call.target, name=metadata["name"])
         self.cluster.check_namespace(target)
-        for name in (*_SET_BY_SERVER, "managedFields"):
-            metadata.pop(name, None)
-        metadata["uid"] = str(uuid.uuid4())
-        metadata["creationTimestamp"] = call.timestamp
-        if resource.custom or resource.kind in _GENERATIONS:
-            metadata["generation"] = 1
+        self._identify(call, metadata)
         admission.drop_status_at_birth(doc, resource)
         admission.complete(doc, resource, self.cluster)
         if entries is None:
@@ -169,6 +159,25 @@ class Operations:
         if self.keyspace.get(*target.key) is not None:
             raise already_exists(resource.about(target.name))
         return Outcome(self._store(call, target, doc), code=201)
+
+    def _name(self, metadata: Document, resource: Resource) -> None:
+        if metadata.get("generateName") and not metadata.get("name"):
+            suffix = "".join(secrets.choice(_SUFFIX) for _ in range(5))
+            metadata["name"] = metadata["generateName"][:58] + suffix
+        if metadata.get("resourceVersion") not in (None, "", "0"):
+            raise ApiError(500, "", "resourceVersion should not be set on objects to be created")
+        if not metadata.get("name"):
+            cause = required("metadata.name", "name or generateName is required")
+            raise invalid(resource.about(), [cause])
+
+    def _identify(self, call: Call, metadata: Document) -> None:
+        for name in (*_SET_BY_SERVER, "managedFields"):
+            metadata.pop(name, None)
+        metadata["uid"] = str(uuid.uuid4())
+        metadata["creationTimestamp"] = call.timestamp
+        resource = call.target.resource
+        if resource.custom or resource.kind in _GENERATIONS:
+            metadata["generation"] = 1
 
     def _store(self, call: Call, target: Target, doc: Document) -> Stored:
         doc = _ordered(doc)
@@ -259,21 +268,11 @@ class Operations:
         metadata.setdefault("name", before["name"])
         resource = target.resource
         if target.subresource == "status":
-            for key in list(doc):
-                if key not in ("kind", "apiVersion", "metadata", "status"):
-                    del doc[key]
-            for key, value in old.items():
-                if key not in ("metadata", "status"):
-                    doc[key] = value
+            _restore(doc, old, [key for key in (*doc, *old) if key not in ("metadata", "status")])
             if resource.kind not in _STATUS_WITH_METADATA:
                 doc["metadata"] = dict(before)
-        elif "status" in resource.subresources and target.subresource not in (
-            "finalize",
-            "binding",
-        ):
-            doc.pop("status", None)
-            if "status" in old:
-                doc["status"] = old["status"]
+        elif "status" in resource.subresources and target.subresource not in _WRITES_ALL:
+            _restore(doc, old, ["status"])
 
     def _count_generation(self, doc: Document, old: Document) -> None:
         def spec(one: Document) -> Document:
@@ -409,6 +408,14 @@ class Operations:
             target = replace(call.target, namespace=live.namespace or None, name=live.name)
             self.remove(replace(call, target=target), live, options)
         return found
+
+
+def _restore(doc: Document, old: Document, keys: Iterable[str]) -> None:
+    """Make these members what they were."""
+    for key in keys:
+        doc.pop(key, None)
+        if key in old:
+            doc[key] = old[key]
 
 
 def _place(doc: Document, target: Target) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import jsonpatch
 import jsonpointer
 
-from windlass.lab.kubernetes.documents import Document, is_array, is_object
+from windlass.lab.kubernetes.documents import Document, entries, is_array, is_object
 from windlass.lab.kubernetes.schema import ANY, Schema
 from windlass.lab.kubernetes.status import ApiError, bad_request
 
@@ -52,30 +52,31 @@ def strategic_merge_patch(doc: Document, patch: Document, schema: Schema) -> Doc
 
 def _merge_map(doc: Document, patch: Document, schema: Schema) -> Document:
     patch = dict(patch)
-    directive = patch.pop(_DIRECTIVE, None)
+    directive = patch.pop(_DIRECTIVE, "merge")
     if directive == "replace":
         return _plain(patch)
     if directive == "delete":
         return {}
-    if directive not in (None, "merge"):
+    if directive != "merge":
         raise bad_request(f"unable to recognize directive: {directive}")
-    merged = dict(doc)
-    if _RETAIN in patch:
-        kept = patch.pop(_RETAIN)
-        merged = {key: value for key, value in merged.items() if key in kept}
-    orders = {k.removeprefix(_ORDER): v for k, v in patch.items() if k.startswith(_ORDER)}
-    removals = {k.removeprefix(_DELETE): v for k, v in patch.items() if k.startswith(_DELETE)}
-    for key, gone in removals.items():
-        if is_array(merged.get(key)):
-            merged[key] = [one for one in merged[key] if one not in gone]
+    kept = patch.pop(_RETAIN, None)
+    merged = {key: value for key, value in doc.items() if kept is None or key in kept}
+    orders = _directives(patch, _ORDER)
+    for key, gone in _directives(patch, _DELETE).items():
+        merged[key] = [one for one in entries(merged, key) if one not in gone]
     for key, value in patch.items():
-        if not key.startswith((_ORDER, _DELETE)):
-            _merge_member(merged, key, value, schema.child(key) or ANY, orders.get(key))
+        _merge_member(merged, key, value, schema.child(key) or ANY, orders.get(key))
     for key, order in orders.items():
         if key not in patch and is_array(merged.get(key)):
             merge_key = (schema.child(key) or ANY).merge_key
             merged[key] = _reorder(merged[key], order, merged[key], merge_key)
     return merged
+
+
+def _directives(patch: Document, prefix: str) -> Document:
+    """Take the directives of one kind out of a patch; keyed by the member they are about."""
+    found = [key for key in patch if key.startswith(prefix)]
+    return {key.removeprefix(prefix): patch.pop(key) for key in found}
 
 
 def _merge_member(

@@ -1,6 +1,6 @@
-"""The two protobuf bodies that kubectl sends and never repeats as JSON: Namespace and DeleteOptions.
+r"""The two protobuf bodies that kubectl sends and never repeats as JSON: Namespace and DeleteOptions.
 
-Field numbers by hand; any other kind is refused with 415. An envelope is `k8s\\0` and a message
+Field numbers by hand; any other kind is refused with 415. An envelope is `k8s\0` and a message
 {1: {1: apiVersion, 2: kind}, 2: the object}.
 """
 

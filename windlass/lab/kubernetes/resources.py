@@ -145,7 +145,7 @@ SUBRESOURCE_VERBS = {
 
 
 def definition_name(group: str, version: str, kind: str) -> str:
-    prefix = _DEFINITIONS.get(group) or f"io.k8s.api.{group.split('.')[0]}"
+    prefix = _DEFINITIONS.get(group) or f"io.k8s.api.{group.partition('.')[0]}"
     return f"{prefix}.{version}.{kind}"
 
 

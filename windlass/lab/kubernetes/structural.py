@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from windlass.lab.kubernetes.documents import is_array, is_object
-from windlass.lab.kubernetes.schema import Schema
+from windlass.lab.kubernetes.documents import Document, is_array, is_object
+from windlass.lab.kubernetes.schema import ANY, Schema
 from windlass.lab.kubernetes.status import Cause, invalid_value, required, unsupported_value
 
 _PYTHON: dict[str, tuple[type, ...]] = {
@@ -52,18 +52,20 @@ def _prune_object(value: dict[str, Any], schema: Schema, path: str) -> list[str]
 def fill(value: Any, schema: Schema) -> None:
     """Set defaults where nothing is said; nulls that are not allowed give way to them."""
     if is_object(value):
-        for key, inner in schema.properties.items():
-            if value.get(key, ...) is None and not inner.nullable:
-                del value[key]
-            if key not in value and inner.has_default:
-                value[key] = orjson.loads(orjson.dumps(inner.default))
+        _fill_members(value, schema)
         for key, below in value.items():
-            inner = schema.child(key)
-            if inner is not None:
-                fill(below, inner)
+            fill(below, schema.child(key) or ANY)
     elif is_array(value) and schema.items is not None:
         for below in value:
             fill(below, schema.items)
+
+
+def _fill_members(value: Document, schema: Schema) -> None:
+    for key, inner in schema.properties.items():
+        if value.get(key, ...) is None and not inner.nullable:
+            del value[key]
+        if key not in value and inner.has_default:
+            value[key] = orjson.loads(orjson.dumps(inner.default))
 
 
 def validate(value: Any, schema: Schema, path: str = "") -> Iterator[Cause]:

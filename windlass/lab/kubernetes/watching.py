@@ -25,6 +25,7 @@ from windlass.lab.kubernetes.status import (
     too_large_revision,
 )
 
+_GONE = "The resourceVersion for the provided watch is too old."
 _BOOKMARK_SECONDS = 60.0
 _LAST_BOOKMARK_SECONDS = 2.0
 _DEFAULT_WATCH_SECONDS = 1800.0
@@ -147,7 +148,7 @@ class Watch:
         form, selects = Form.of(call, cluster), selection(call, cluster)
         gone = faults.fires(cluster.world.faults, faults.WATCH_GONE, call)
         if gone and gone.args.get("mode") != "event":
-            raise expired("The resourceVersion for the provided watch is too old.")
+            raise expired(_GONE)
         keyspace, storage = cluster.keyspace, call.target.resource.storage
         said = call.query.get("resourceVersion", "")
         revision = _revision(said)
@@ -209,24 +210,18 @@ class Watch:
         next_bookmark = min(time.monotonic() + _BOOKMARK_SECONDS, end - _LAST_BOOKMARK_SECONDS)
         if self.backlog:
             yield b"".join(self.backlog)
-        while True:
-            moment = time.monotonic()
-            if moment >= end:
-                return
-            until = min(end, next_bookmark) if bookmarks and next_bookmark > moment else end
+        while (moment := time.monotonic()) < end:
+            until = min(end, next_bookmark) if bookmarks else end
             changes = await self.feed.take(max(until - moment, 0.0))
-            lines = [line for change in changes for line in self._lines(change)]
-            if lines:
+            if lines := [line for change in changes for line in self._lines(change)]:
                 yield b"".join(lines)
-            if self.feed.gone:
-                yield error_line(expired("The resourceVersion for the provided watch is too old."))
             if self.feed.closed:
+                if self.feed.gone:
+                    yield error_line(expired(_GONE))
                 return
-            if bookmarks and not changes and time.monotonic() >= next_bookmark:
+            if bookmarks and time.monotonic() >= next_bookmark:
                 yield self.form.bookmark(self.cluster.keyspace.revision, {})
                 next_bookmark = time.monotonic() + _BOOKMARK_SECONDS
-                if next_bookmark > end:
-                    next_bookmark = end + 1
 
 
 def _wants_initial(call: Call) -> bool | None:
