@@ -11,7 +11,7 @@ import pytest
 
 from tests.lab.talos_fixture import VERSION, Running, hardware, running
 from windlass.clients.talos import TalosClient, TalosCredentials
-from windlass.errors import PreflightError, RefusedError, UnreachableError
+from windlass.errors import NotReadyError, PreflightError, RefusedError, UnreachableError
 from windlass.lab.machine import Hardware
 from windlass.lab.talos.images import VANILLA
 from windlass.talosconfig.pki import Algorithm, Mint, client_certificate, make_authority
@@ -179,6 +179,14 @@ def test_a_machine_says_its_time(lab: Running):
 def test_a_worker_has_no_member_list(lab: Running):
     with connected(lab, WORKER) as talos, pytest.raises(RefusedError, match="control plane"):
         talos.etcd_members()
+
+
+def test_a_machine_still_in_maintenance_is_not_ready_for_the_site_s_administrator(lab: Running):
+    with (
+        client(address(lab, FRESH), credentials(lab)) as talos,
+        pytest.raises(NotReadyError, match="as in maintenance"),
+    ):
+        talos.version()
 
 
 def test_a_machine_of_another_cluster_is_refused(lab: Running):

@@ -18,12 +18,18 @@ from windlass.models.talos import TalosCredentials
 
 # A machine that is well closes within milliseconds; one that went away never does.
 GOODBYE_S = 0.5
+# OpenSSL's X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT.
+SELF_SIGNED = 18
 # What a server says that wants another client certificate, or one at all.
 UNWANTED = ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "CERTIFICATE_EXPIRED", "UNKNOWN_CA")
 
 
 class NotConnectedError(Exception):
     """Nothing was sent: there was no connection to send it on."""
+
+
+class NotConfiguredError(Exception):
+    """A machine that no authority signed for answers where one of this site was expected. Nothing was sent."""
 
 
 class WrongCertificateError(Exception):
@@ -67,6 +73,10 @@ class PinnedChannel(Channel):
                 server_hostname=self._name,
             )
         except ssl.SSLCertVerificationError as error:
+            if error.verify_code == SELF_SIGNED:
+                raise NotConfiguredError(
+                    "its certificate is its own, as in maintenance: it has no config of this site yet"
+                ) from error
             raise WrongCertificateError(
                 f"its certificate is not this site's: {error.verify_message}"
             ) from error

@@ -18,6 +18,7 @@ from grpclib.events import SendRequest, listen
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from windlass.clients.talos.channel import (
+    NotConfiguredError,
     NotConnectedError,
     PinnedChannel,
     WrongCertificateError,
@@ -329,6 +330,8 @@ class TalosClient:
             return self._runner.run(self._within(seconds, call))
         except NotConnectedError as error:
             raise UnreachableError(f"{self._where}: no connection for {what}: {error}") from error
+        except NotConfiguredError as error:
+            raise NotReadyError(f"{self._where}: {error}") from error
         except WrongCertificateError as error:
             raise RefusedError(f"{self._where}: {error}") from error
         except GRPCError as error:
