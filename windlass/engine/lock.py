@@ -22,9 +22,11 @@ from datetime import timedelta
 from pathlib import Path
 from threading import Event
 
+from sqlalchemy.exc import DBAPIError
+
 from windlass.engine.journal import Journal
 from windlass.engine.records import Holder
-from windlass.errors import BusyError, NotReadyError, UnreachableError
+from windlass.errors import BusyError, NotReadyError, UnreachableError, WindlassError
 from windlass.waiting import Pace, wait_for
 
 logger = logging.getLogger(__name__)
@@ -91,9 +93,16 @@ class SiteLock:
             finally:
                 ended.set()
                 heart.join()
-                journal.release(site, epoch)
+                self._release(epoch)
         finally:
             os.close(fd)
+
+    def _release(self, epoch: int) -> None:
+        try:
+            self.journal.release(self.site, epoch)
+        except (WindlassError, DBAPIError) as error:
+            # The kernel frees the file all the same; only the journal still names the holder.
+            logger.warning("the release of %s could not be recorded: %s", self.site, error)
 
     @property
     def path(self) -> Path:

@@ -73,7 +73,7 @@ class Thing:
         return {"task": self.name} if self.traceable == "running" else None
 
 
-def plan_of(*names: str, chain: bool = True, **more: object) -> Plan:
+def plan_of(*names: str, chain: bool = True) -> Plan:
     """A plan that makes these things, one after the other or side by side."""
     steps = [
         Step(
