@@ -360,9 +360,8 @@ class Informer:
         return self.items.get((namespace, name))
 
     def learn(self, document: Object) -> None:
-        """What the caller just made is known at once, before the watch tells of it."""
-        if key_of(document) not in self.items:
-            self._store(key_of(document), document)
+        """What the caller just wrote is known at once, before the watch tells of it."""
+        self._store(key_of(document), document)
 
     def in_namespace(self, namespace: str) -> list[Object]:
         return [document for (where, _), document in self.items.items() if where == namespace]
@@ -409,7 +408,7 @@ class Informer:
         if after is None:
             if self.items.pop(key, None) is None:
                 return
-        elif before is not None and _version(before) == _version(after):
+        elif before is not None and _is_older_or_same(after, before):
             return
         else:
             self.items[key] = after
@@ -417,5 +416,7 @@ class Informer:
             change(before, after)
 
 
-def _version(document: Object) -> tuple[str, str]:
-    return document["metadata"]["uid"], document["metadata"]["resourceVersion"]
+def _is_older_or_same(one: Object, other: Object) -> bool:
+    """Of two states of the same object; the watch may lag behind what was learned from a write."""
+    mine, its = one["metadata"], other["metadata"]
+    return mine["uid"] == its["uid"] and int(mine["resourceVersion"]) <= int(its["resourceVersion"])

@@ -26,7 +26,6 @@ from windlass.lab.controllers.replicas import (
 )
 from windlass.lab.controllers.resources import JOBS, PODS
 
-
 _DECIDED = {"Complete": "SuccessCriteriaMet", "Failed": "FailureTarget"}
 
 

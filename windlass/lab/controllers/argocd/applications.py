@@ -97,7 +97,7 @@ class Applications:
         if is_going(app):
             return await self._remove(app)
         kind = annotations_of(app).get(REFRESH)
-        comparison = await self.compare(app, hard=kind is not None)
+        comparison = await self.compare(app, hard=kind is not None or "status" not in app)
         self._follow_kinds(comparison)
         status = self._status(app, comparison)
         await self._publish(app, status, refreshed=kind is not None)
@@ -230,7 +230,7 @@ class Applications:
         body: Object = {"status": status}
         if refreshed:
             body["metadata"] = {"annotations": {REFRESH: None}}
-        await self._client.merge(APPLICATIONS.of(app), body)
+        self.learn(await self._client.merge(APPLICATIONS.of(app), body))
 
     async def _act(self, app: Object, comparison: Comparison, status: Object) -> None:
         key = key_of(app)
@@ -269,7 +269,8 @@ class Applications:
         if wait > 0:
             self.controller.enqueue_after(key_of(app), wait)
             return
-        await self._client.merge(APPLICATIONS.of(app), {"operation": _automatic(app, comparison)})
+        body = {"operation": _automatic(app, comparison)}
+        self.learn(await self._client.merge(APPLICATIONS.of(app), body))
 
     async def _pause(self, app: Object, comparison: Comparison, automated: Object) -> float | None:
         """Lab seconds until this commit may be synced; None if it was and stays as it is."""
@@ -294,6 +295,10 @@ class Applications:
         return project is not None and projects.may_sync(
             app, project, self._clock.now(), manual=manual
         )
+
+    def learn(self, app: Object) -> None:
+        """What was just written is known before the watch tells of it."""
+        self._apps.learn(app)
 
     def current(self, app: Object) -> Object:
         """The Application as the API has it now."""

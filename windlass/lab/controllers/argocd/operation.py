@@ -24,6 +24,8 @@ class Owner(Protocol):
 
     def current(self, app: Object) -> Object: ...
 
+    def learn(self, app: Object) -> None: ...
+
     def may_sync(self, app: Object, *, manual: bool) -> bool: ...
 
     def refused(self, app: Object) -> str: ...
@@ -133,7 +135,8 @@ class Operation:
         }
         if first:
             state |= {"finishedAt": None, "syncResult": None}
-        await self._client.merge(self._ref, {"status": {"operationState": state}})
+        body = {"status": {"operationState": state}}
+        self._owner.learn(await self._client.merge(self._ref, body))
 
     async def _finish(self, phase: str, message: str, results: list[Object]) -> None:
         now = timestamp(self._clock.now())
@@ -159,7 +162,8 @@ class Operation:
                 "deployedAt": now,
             }
             status["history"] = [*history, entry][-_KEPT_HISTORY:]
-        await self._client.merge(self._ref, {"operation": None, "status": status})
+        body = {"operation": None, "status": status}
+        self._owner.learn(await self._client.merge(self._ref, body))
 
 
 def _seconds(backoff: Object, key: str, default: str) -> float:
