@@ -125,7 +125,7 @@ def test_etcd_lists_its_members_and_says_who_leads(talosctl: Talosctl, lab: Runn
     members = talosctl("etcd", "members", "-n", node).stdout
     status = talosctl("etcd", "status", "-n", node).stdout
 
-    assert [line.split()[2] for line in members.splitlines()[1:]] == ["cp-1", "cp-2", "cp-3"]
+    assert sorted(line.split()[2] for line in members.splitlines()[1:]) == ["cp-1", "cp-2", "cp-3"]
     assert "3.6.12" in status
     assert "false" in status
 

@@ -9,12 +9,15 @@ from typing import Any
 
 import aiohttp
 import pytest
+import yaml
 from aiohttp import web
 
 from tests.lab.talos_fixture import TalosLab, talos_lab
 from tests.lab.test_lab_talos import CP1, CP2, CP3, PLANES, W1, run, state_of, until
 from windlass.lab.machine import Hardware
 from windlass.lab.talos.pki import CLIENT, Identity, Subject, issue
+from windlass.protos.talosapi import machine_pb2 as pb
+from windlass.protos.talosapi.machine_grpc import MachineServiceStub
 
 ALL = (*PLANES, (W1, "worker"))
 VIP = "10.5.0.10"
@@ -176,5 +179,55 @@ def test_extra_manifests_are_downloaded_when_their_server_is_there(tmp_path: Pat
             assert boot is not None
             assert any("no such host" in line for line in boot.kernel_log)
         await runner.cleanup()
+
+    run(scenario())
+
+
+def test_a_label_in_the_config_of_a_running_machine_reaches_its_node(tmp_path: Path):
+    async def scenario() -> None:
+        async with cluster(tmp_path, (CP1, "controlplane"), cni="flannel") as (lab, api):
+            await until(lab, CP1, ready=True)
+            config = list(yaml.safe_load_all(lab.cluster.config(CP1, "controlplane")))
+            config[0]["machine"]["nodeLabels"] = {"windlass.dev/rack": "7"}
+            pods = await restarts(api, lab)
+
+            async with lab.channel(CP1, lab.cluster.client()) as channel:
+                request = pb.ApplyConfigurationRequest(
+                    data=yaml.safe_dump_all(config).encode(),
+                    mode=pb.ApplyConfigurationRequest.NO_REBOOT,
+                )
+                await MachineServiceStub(channel).ApplyConfiguration(request, timeout=5)
+
+            async with asyncio.timeout(10):
+                while "windlass.dev/rack" not in (await labels(api, lab)):
+                    await asyncio.sleep(0.05)
+            assert await restarts(api, lab) == pods
+
+    async def labels(api: Api, lab: TalosLab) -> dict[str, str]:
+        return (await api.ready(lab.address(CP1), "/api/v1/nodes/cp-1"))["metadata"]["labels"]
+
+    async def restarts(api: Api, lab: TalosLab) -> dict[str, int]:
+        found = await api.ready(lab.address(CP1), "/api/v1/namespaces/kube-system/pods")
+        return {
+            pod["metadata"]["name"]: pod["status"]["containerStatuses"][0]["restartCount"]
+            for pod in found["items"]
+            if pod["metadata"]["name"].startswith("kube-apiserver")
+        }
+
+    run(scenario())
+
+
+def test_a_lab_that_starts_again_has_the_objects_it_had(tmp_path: Path):
+    async def scenario() -> None:
+        async with cluster(tmp_path, (CP1, "controlplane")) as (lab, api):
+            before = await api.ready(lab.address(CP1), "/api/v1/namespaces/kube-system")
+            secrets = lab.cluster
+        async with talos_lab(tmp_path, kubernetes=True) as lab:
+            lab.cluster = secrets
+            await lab.guests.power_on(CP1)
+
+            after = await Api(lab).ready(lab.address(CP1), "/api/v1/namespaces/kube-system")
+
+            assert after["metadata"]["uid"] == before["metadata"]["uid"]
 
     run(scenario())

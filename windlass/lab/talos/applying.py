@@ -117,6 +117,8 @@ def _change(
     if mode == Mode.NO_REBOOT:
         machine.config = config
         machine.changed()
+        if diff and machine.fleet.kubernetes is not None:
+            machine.fleet.kubernetes.config_changed(machine)
     elif mode == Mode.REBOOT:
         machine.is_applied = True
         machine.ask(Action("reboot", call.caller.actor))

@@ -39,6 +39,7 @@ class Cluster:
         self._tasks: dict[int, set[asyncio.Task[None]]] = {}
         self._listeners: dict[int, Listener] = {}
         self._kubelets: dict[int, Kubelet] = {}
+        self._kubelet_tasks: dict[int, asyncio.Task[None]] = {}
         self._shared: Listener | None = None
         self._holder: int | None = None
         self._loops: asyncio.Task[None] | None = None
@@ -48,10 +49,19 @@ class Cluster:
     # What machines ask of it
 
     async def kubelet_up(self, machine: Machine) -> None:
-        self._start(machine, self._run_kubelet(machine), "kubelet")
+        self._kubelet_tasks[machine.hardware.vmid] = self._start(
+            machine, self._run_kubelet(machine), "kubelet"
+        )
 
     async def control_plane_up(self, machine: Machine) -> None:
         self._start(machine, self._run_control_plane(machine), "control plane")
+
+    def config_changed(self, machine: Machine) -> None:
+        running = self._kubelet_tasks.get(machine.hardware.vmid)
+        if running is not None:
+            self._kubelet_tasks[machine.hardware.vmid] = self._start(
+                machine, self._renew(machine, running), "kubelet"
+            )
 
     async def machine_down(self, machine: Machine) -> None:
         vmid = machine.hardware.vmid
@@ -61,6 +71,7 @@ class Cluster:
         if tasks:
             await asyncio.wait(tasks)
         self._kubelets.pop(vmid, None)
+        self._kubelet_tasks.pop(vmid, None)
         listener = self._listeners.pop(vmid, None)
         if listener is not None:
             await listener.close()
@@ -201,6 +212,12 @@ class Cluster:
         self._kubelets[machine.hardware.vmid] = kubelet
         await kubelet.run()
 
+    async def _renew(self, machine: Machine, running: asyncio.Task[None]) -> None:
+        """The kubelet goes on with what the config says now; its pods do not notice."""
+        running.cancel()
+        await asyncio.wait({running})
+        await self._run_kubelet(machine)
+
     def _logs(self, namespace: str, name: str, container: str) -> Any:
         for kubelet in self._kubelets.values():
             lines = kubelet.logs(namespace, name, container)
@@ -235,10 +252,14 @@ class Cluster:
             return f"{SYSTEM}/{full} pending"
         return None if _is_ready(pod) else f"{SYSTEM}/{full} not ready"
 
-    def _start(self, machine: Machine, work: Coroutine[Any, Any, None], what: str) -> None:
+    def _start(
+        self, machine: Machine, work: Coroutine[Any, Any, None], what: str
+    ) -> asyncio.Task[None]:
+        """Runs until it ends or its machine does."""
         task = asyncio.create_task(work, name=f"{what} of {machine.label}")
         task.add_done_callback(_report)
         self._tasks.setdefault(machine.hardware.vmid, set()).add(task)
+        return task
 
 
 def _report(task: asyncio.Task[None]) -> None:

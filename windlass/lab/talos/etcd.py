@@ -53,13 +53,10 @@ class Etcd:
         return [key for _, key in sorted(found)]
 
     def members(self, cluster: str) -> list[Member]:
-        document = self._section.get(cluster)
-        if document is None:
-            return []
-        return [
-            Member(int(key), m["name"], m["address"], m["learner"])
-            for key, m in document["members"].items()
-        ]
+        """By id, as etcd lists them."""
+        members = self._section.get(cluster, {"members": {}})["members"].items()
+        listed = [Member(int(key), m["name"], m["address"], m["learner"]) for key, m in members]
+        return sorted(listed, key=lambda member: member.id)
 
     def bootstrap(self, group: str, name: str, address: str) -> EtcdData:
         """A new cluster of one voter."""

@@ -26,6 +26,10 @@ class Kubernetes(Protocol):
         """Etcd is well on this machine: its API server and controllers start."""
         ...
 
+    def config_changed(self, machine: "Machine") -> None:
+        """The running machine has another config: what its kubelet says about the node follows."""
+        ...
+
     async def machine_down(self, machine: "Machine") -> None:
         """Whatever ran here is gone."""
         ...

@@ -166,7 +166,7 @@ def _interfaces(machine: Machine) -> list[dict[str, Any]]:
                 }
             )
         found.append(
-            {"name": f"eth{number}", "hardware-address": nic.mac, "ip-addresses": addresses}
+            {"name": f"ens{18 + number}", "hardware-address": nic.mac, "ip-addresses": addresses}
         )
     return found
 
