@@ -357,6 +357,21 @@ def test_everything_invalid_is_listed(plane: Plane, deployments: str):
     ]
 
 
+def test_recreate_rolls_nothing(plane: Plane, deployments: str):
+    plane.post(deployments, deployment("web")).ok()
+
+    answer = plane.merge(f"{deployments}/web", {"spec": {"strategy": {"type": "Recreate"}}})
+
+    assert answer.code == 422
+    assert answer.doc["details"]["causes"] == [
+        _cause(
+            "FieldValueForbidden",
+            "Forbidden: may not be specified when strategy `type` is 'Recreate'",
+            "spec.strategy.rollingUpdate",
+        )
+    ]
+
+
 def test_a_selector_is_for_ever(plane: Plane, deployments: str):
     plane.post(deployments, deployment("web")).ok()
 
@@ -770,9 +785,53 @@ def test_apply_conflicts_with_an_update(plane: Plane, maps: str):
 
     answer = plane.apply(f"{maps}/a", typed_map("a", x="2"), "two")
 
-    message = answer.doc["message"]
-    assert message.startswith('Apply failed with 1 conflict: conflict with "suite" using v1')
-    assert message.endswith(": .data.x")
+    assert answer.doc["message"] == (
+        'Apply failed with 1 conflict: conflict with "suite" using v1: .data.x'
+    )
+
+
+def test_conflicts_with_several_managers_are_grouped(plane: Plane, maps: str):
+    plane.apply(f"{maps}/a", typed_map("a", x="1"), "one").ok()
+    plane.merge(f"{maps}/a", {"data": {"y": "1"}}).ok()
+
+    answer = plane.apply(f"{maps}/a", typed_map("a", x="2", y="2"), "two")
+
+    assert answer.doc["message"] == (
+        'Apply failed with 2 conflicts: conflicts with "one":\n- .data.x\n'
+        'conflicts with "suite" using v1:\n- .data.y'
+    )
+
+
+def test_labels_that_are_not_applied_any_more_go_alone(plane: Plane, maps: str):
+    labelled = typed_map("a", x="1")
+    labelled["metadata"]["labels"] = {"tier": "front"}
+    plane.apply(f"{maps}/a", labelled, "one").ok()
+
+    applied = plane.apply(f"{maps}/a", typed_map("a", x="1"), "one").ok()
+
+    assert "labels" not in applied["metadata"]
+    assert applied["metadata"]["name"] == "a"
+    assert applied["data"] == {"x": "1"}
+
+
+def test_an_applied_list_brings_its_order(plane: Plane, deployments: str):
+    doc = deployment("web")
+    containers = doc["spec"]["template"]["spec"]["containers"]
+    containers += [{"name": "b", "image": "b:1"}, {"name": "c", "image": "c:1"}]
+    plane.apply(f"{deployments}/web", doc, "one").ok()
+    mine = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}}
+    order = [
+        {"name": "c", "image": "c:1"},
+        {"name": "new", "image": "n:1"},
+        {"name": "web", "image": "nginx:1"},
+    ]
+
+    both = plane.apply(
+        f"{deployments}/web", {**mine, "spec": {"template": {"spec": {"containers": order}}}}, "two"
+    ).ok()
+
+    found = both["spec"]["template"]["spec"]["containers"]
+    assert [one["name"] for one in found] == ["b", "c", "new", "web"]
 
 
 def test_a_forced_apply_takes_over(plane: Plane, maps: str):

@@ -37,6 +37,7 @@ def complete(doc: Document, resource: Resource, cluster: Cluster) -> None:
         for key, text in doc.pop("stringData").items():
             data[key] = base64.b64encode(text.encode()).decode()
     defaults.fill(doc)
+    defaults.drop_zeros(doc)
 
 
 def drop_status_at_birth(doc: Document, resource: Resource) -> None:

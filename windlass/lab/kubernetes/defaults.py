@@ -39,8 +39,6 @@ def container(doc: Document) -> None:
         reference = section(variable, "valueFrom").get("fieldRef")
         if reference is not None:
             reference.setdefault("apiVersion", "v1")
-    if limits := section(doc, "resources", "limits"):
-        doc["resources"]["requests"] = {**limits, **section(doc, "resources", "requests")}
 
 
 def _probe(doc: Document) -> None:
@@ -86,6 +84,9 @@ def _pod(doc: Document) -> None:
     spec = doc.setdefault("spec", {})
     pod_spec(spec)
     spec.setdefault("enableServiceLinks", True)
+    for one in (*entries(spec, "initContainers"), *entries(spec, "containers")):
+        if limits := section(one, "resources", "limits"):
+            one["resources"]["requests"] = {**limits, **section(one, "resources", "requests")}
 
 
 def _template(spec: Document) -> None:
@@ -268,6 +269,30 @@ _DEFAULTS: dict[str, Default] = {
     "CSIDriver": _csi_driver,
     "PriorityClass": _priority_class,
 }
+
+
+# Numbers that Go leaves out when they are zero; all others stand as they were sent.
+_NO_ZEROS: dict[str, tuple[str, ...]] = {
+    "Deployment": (
+        "observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas",
+        "unavailableReplicas",
+    ),
+    "ReplicaSet": ("observedGeneration", "fullyLabeledReplicas", "readyReplicas", "availableReplicas"),
+    "StatefulSet": ("observedGeneration", "readyReplicas", "currentReplicas", "updatedReplicas"),
+    "DaemonSet": ("observedGeneration", "updatedNumberScheduled", "numberAvailable", "numberUnavailable"),
+    "Job": ("active", "succeeded", "failed"),
+    "PodDisruptionBudget": ("observedGeneration",),
+}  # fmt: skip
+
+
+def drop_zeros(doc: Document) -> None:
+    """Leave out what Go's encoding leaves out of a status and of `minReadySeconds`."""
+    status, spec = section(doc, "status"), section(doc, "spec")
+    for key in _NO_ZEROS.get(doc["kind"], ()):
+        if status.get(key, ...) == 0:
+            del status[key]
+    if spec.get("minReadySeconds", ...) == 0:
+        del spec["minReadySeconds"]
 
 
 def fill(doc: Document) -> None:

@@ -120,21 +120,11 @@ def intersection(one: Trie, other: Trie) -> Trie:
 
 
 def paths(trie: Trie, at: Path = ()) -> Iterator[Path]:
-    """Every member, parents before children."""
-    for key, below in trie.items():
-        if key == ".":
-            continue
-        if _is_member(below):
-            yield (*at, key)
-        yield from paths(below, (*at, key))
-
-
-def has(trie: Trie, path: Path) -> bool:
-    for part in path:
-        if part not in trie:
-            return False
-        trie = trie[part]
-    return True
+    """Every member in the order conflicts are told in: those of a level before those under it."""
+    keys = sorted(key for key in trie if key != ".")
+    yield from ((*at, key) for key in keys if _is_member(trie[key]))
+    for key in keys:
+        yield from paths(trie[key], (*at, key))
 
 
 def without(trie: Trie, path: Path) -> Trie:

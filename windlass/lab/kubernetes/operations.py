@@ -347,7 +347,10 @@ class Operations:
         config = _applicable(config, target)
         config["metadata"].pop("resourceVersion", None)
         doc, entries = ownership.apply(live.doc, config, schema, who, force=call.flag("force"))
-        return self.replace(call, live, ownership.plain_copy(doc), entries)
+        doc = ownership.plain_copy(doc)
+        # What was taken out may leave empty lists and maps behind, which Go leaves out.
+        self._prune(doc, resource)
+        return self.replace(call, live, doc, entries)
 
     # Deletion
 

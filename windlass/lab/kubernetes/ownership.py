@@ -116,13 +116,15 @@ def compare(before: Any, after: Any, schema: Schema) -> Comparison:
     return Comparison(changed, removed)
 
 
-def _added(key: str, value: Any, schema: Schema) -> Trie:
+def _added(key: str, value: Any, schema: Schema, *, in_list: bool = False) -> Trie:
     if fieldsets.is_atomic(value, schema) or not value:
         return {}
+    in_list = in_list or key.startswith("k:")
     under: Trie = {}
     for element, below, inner in fieldsets.members(value, schema):
-        under[element] = _added(element, below, inner)
-    always = key.removeprefix("f:") in _ALWAYS_THERE
+        under[element] = _added(element, below, inner, in_list=in_list)
+    # A new list element had no members of its own before, not even empty ones.
+    always = not in_list and key.removeprefix("f:") in _ALWAYS_THERE
     return under if always else {".": {}, **under}
 
 
@@ -204,11 +206,13 @@ def apply(
     entries = entries_of(live)
     mine = next((entry for entry in entries if entry.is_of(who)), None)
     last = mine.fields if mine else {}
-    wanted = strip(fieldsets.field_set(config, schema))
+    applied = fieldsets.field_set(config, schema)
+    wanted = strip(applied)
     others = [entry for entry in entries if entry is not mine]
     base = _without_managers(live)
     merged = merge(base, config, schema)
-    kept = wanted
+    # Name and namespace are nobody's, and yet what they lie in stays.
+    kept = applied
     for entry in others:
         kept = fieldsets.union(kept, entry.fields)
     for path in _to_remove(last, kept):
@@ -245,17 +249,17 @@ def _conflict(conflicts: list[tuple[Entry, Trie]]) -> ApiError:
         if who.subresource:
             said += f' with subresource "{who.subresource}"'
         if who.operation == "Update":
-            said += f" using {who.api_version}" + (f" at {who.now}" if who.now else "")
+            said += f" using {who.api_version}"
         for path in fieldsets.paths(fields):
             shown = fieldsets.display(path)
             causes.append(Cause("FieldManagerConflict", f"conflict with {said}", shown))
             grouped.setdefault(said, []).append(shown)
-    lines = list[str]()
-    for said, fields in grouped.items():
-        if len(fields) == 1:
-            lines.append(f"conflict with {said}: {fields[0]}")
-        else:
-            lines.append(f"conflicts with {said}:\n" + "\n".join(f"- {one}" for one in fields))
+    lines = [
+        f"conflict with {said}: {fields[0]}"
+        if len(causes) == 1
+        else f"conflicts with {said}:\n" + "\n".join(f"- {one}" for one in fields)
+        for said, fields in sorted(grouped.items())
+    ]
     count = "1 conflict" if len(causes) == 1 else f"{len(causes)} conflicts"
     return ApiError(
         409,
@@ -281,22 +285,25 @@ def merge(live: Any, config: Any, schema: Schema) -> Any:
 
 
 def _merge_lists(live: list[Any], config: list[Any], schema: Schema) -> list[Any]:
+    """Elements of both in the configuration's order; elements of the live list alone keep their neighbours."""
     items = schema.items or ANY
     theirs = {fieldsets.element_key(one, schema): one for one in live}
     ours = {fieldsets.element_key(one, schema): one for one in config}
+    left, right = list(theirs), list(ours)
     merged = list[Any]()
-    waiting = list(ours)
-    for key, element in theirs.items():
-        if key in ours:
-            # What the configuration names before this element comes before it.
-            while waiting and key in waiting and waiting[0] != key and waiting[0] not in theirs:
-                merged.append(ours[waiting.pop(0)])
-            if key in waiting:
-                waiting.remove(key)
-            merged.append(merge(element, ours[key], items) if schema.keys else element)
+    while left or right:
+        head = left[0] if left else ""
+        if head and head not in ours:
+            merged.append(theirs[left.pop(0)])
+        elif head and head != next((key for key in right if key in theirs), None):
+            # Taken already, or not its turn: it comes where the configuration has it.
+            left.pop(0)
         else:
-            merged.append(element)
-    merged.extend(ours[key] for key in waiting)
+            key = right.pop(0)
+            known = key in theirs and schema.keys
+            merged.append(merge(theirs[key], ours[key], items) if known else ours[key])
+            if key == head:
+                left.pop(0)
     return merged
 
 

@@ -109,17 +109,21 @@ def _replicas(doc: Document, _old: Document | None) -> Iterator[Cause]:
         yield invalid_value("spec.replicas", replicas, text)
 
 
-def _selector(doc: Document, old: Document | None) -> Iterator[Cause]:
-    spec = doc["spec"]
-    selector = spec.get("selector")
+def _fixed_selector(doc: Document, old: Document | None) -> Iterator[Cause]:
+    selector = doc["spec"].get("selector")
     if old is not None and selector != old["spec"].get("selector"):
         yield invalid_value("spec.selector", selector, "field is immutable")
+
+
+def _selector(doc: Document, _old: Document | None) -> Iterator[Cause]:
+    spec = doc["spec"]
+    selector = spec.get("selector")
     labels = section(spec["template"], "metadata", "labels")
     if not selector:
         yield required("spec.selector")
     if not selector or not matches_label_selector(selector, labels):
         text = "`selector` does not match template `labels`"
-        yield invalid_value("spec.template.metadata.labels", labels, text)
+        yield invalid_value("spec.template.metadata.labels", labels or None, text)
 
 
 def _pod_spec(spec: Document, path: str) -> Iterator[Cause]:
@@ -164,6 +168,13 @@ def _fixed(spec: Document) -> Document:
         if kind in left:
             left[kind] = [{k: v for k, v in one.items() if k != "image"} for one in left[kind]]
     return left
+
+
+def _strategy(doc: Document, _old: Document | None) -> Iterator[Cause]:
+    strategy = section(doc, "spec", "strategy")
+    if strategy.get("type") == "Recreate" and "rollingUpdate" in strategy:
+        text = "may not be specified when strategy `type` is 'Recreate'"
+        yield field_forbidden("spec.strategy.rollingUpdate", text)
 
 
 def _template(doc: Document, _old: Document | None) -> Iterator[Cause]:
@@ -274,10 +285,10 @@ _Rule = Callable[[Document, Document | None], Iterator[Cause]]
 
 _RULES: dict[str, tuple[_Rule, ...]] = {
     "Pod": (_pod,),
-    "Deployment": (_replicas, _selector, _template),
-    "ReplicaSet": (_replicas, _selector, _template),
+    "Deployment": (_replicas, _selector, _template, _strategy, _fixed_selector),
+    "ReplicaSet": (_replicas, _selector, _template, _fixed_selector),
     "StatefulSet": (_stateful_set, _replicas, _selector, _template),
-    "DaemonSet": (_selector, _template),
+    "DaemonSet": (_fixed_selector, _selector, _template),
     "Job": (_job,),
     "Service": (_service,),
     "PersistentVolumeClaim": (_claim,),
