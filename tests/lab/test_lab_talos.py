@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Coroutine
 from dataclasses import replace
+from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -404,5 +405,19 @@ def test_a_config_that_is_applied_again_changes_nothing(tmp_path: Path):
 
             assert reply.messages[0].mode_details == "Applied configuration without a reboot"
             assert len(oplog(lab)) == before
+
+    run(scenario())
+
+
+def test_a_machine_with_a_foreign_address_is_reached_by_nobody_and_disturbs_nobody(tmp_path: Path):
+    async def scenario() -> None:
+        async with talos_lab(tmp_path) as lab:
+            await lab.guests.power_on(replace(W1, address=IPv4Interface("192.168.250.7/24")))
+            await until(lab, W1, stage="booting")
+
+            await lab.install((CP1, "controlplane"))
+
+            assert lab.guests.fleet.find("10.5.0.11") is not None
+            assert state_of(lab, W1)["stage"] == "booting"
 
     run(scenario())

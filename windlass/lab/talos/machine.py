@@ -122,6 +122,9 @@ class Machine:
 
     @property
     def loopback(self) -> IPv4Address:
+        """Where the machine is reached. An address outside the site is itself, which nobody here can listen on."""
+        if self.address not in self.fleet.world.network.site:
+            return self.address
         return self.fleet.world.network.of(self.address)
 
     def names(self) -> tuple[str, ...]:
