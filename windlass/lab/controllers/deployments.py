@@ -215,7 +215,8 @@ def _size(one: Object) -> int:
 
 
 def _available(one: Object) -> int:
-    return dig(one, "status", "availableReplicas", default=0)
+    """What is told to go counts as gone already: the set's status lags behind its spec."""
+    return min(dig(one, "status", "availableReplicas", default=0), _size(one))
 
 
 def _availability(*, fine: bool) -> Object:
