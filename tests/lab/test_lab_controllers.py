@@ -1,12 +1,16 @@
 """The lab's controllers and kubelets on the lab's API: what a cluster does by itself."""
 
+import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.lab.gitops_fixture import GitOpsLab, gitops
-from windlass.lab.controllers.access import ApiError, Resource
+from tests.lab.gitops_fixture import SPEED, GitOpsLab, gitops, node
+from windlass.lab.clock import Clock
+from windlass.lab.controllers.access import Access, ApiError, Resource
+from windlass.lab.controllers.kubelet import Kubelet
 from windlass.lab.controllers.objects import condition, condition_holds, dig, items, pod_is_ready
 from windlass.lab.controllers.resources import (
     BUDGETS,
@@ -301,3 +305,34 @@ def test_a_silent_node_turns_unknown_and_comes_back(lab: GitOpsLab):
     lab.until("tainted", lambda: taints() == {"node.kubernetes.io/unreachable"})
     lab.clear()
     lab.until("ready again", lambda: is_ready() == "True" and not taints())
+
+
+def test_a_restarted_machine_starts_its_containers_again(lab: GitOpsLab):
+    access = Access(lab.api.url, lab.api.tls(lab.api.admin), "windlass-lab-test")
+    before = node("w-3", 23)
+    kubelet = Kubelet(access, Clock(SPEED), before)
+    life = asyncio.run_coroutine_threadsafe(kubelet.run(), lab.loop)
+    here = {"nodeSelector": {"kubernetes.io/hostname": "w-3"}}
+    make(lab, DEPLOYMENTS, workload(DEPLOYMENTS, "stays", replicas=1, pod=here))
+    lab.until("1 ready", lambda: ready(lab, "stays") == 1)
+    (pod,) = pods_of(lab, "stays")
+    lines = kubelet.logs("default", pod["metadata"]["name"], "main")
+    assert lines is not None
+    assert "starting main" in lines[0]
+
+    life.cancel()
+    again = Kubelet(access, Clock(SPEED), replace(before, boot_id="second"))
+    life = asyncio.run_coroutine_threadsafe(again.run(), lab.loop)
+
+    def restarts() -> list[int]:
+        return [
+            one["restartCount"]
+            for found in pods_of(lab, "stays")
+            for one in items(found, "status", "containerStatuses")
+        ]
+
+    lab.until("one restart", lambda: restarts() == [1] and ready(lab, "stays") == 1)
+    assert pods_of(lab, "stays")[0]["metadata"]["uid"] == pod["metadata"]["uid"]
+    life.cancel()
+    lab.do(lab.client.delete(DEPLOYMENTS.ref("stays", "default")))
+    lab.do(lab.client.delete(NODES.ref("w-3")))

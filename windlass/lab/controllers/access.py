@@ -9,7 +9,6 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
@@ -28,7 +27,6 @@ _START_AGAIN = (400, 404, 410)
 _RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 JSON = "application/json"
-JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
@@ -120,12 +118,7 @@ class Client:
         )
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
 
@@ -324,12 +317,7 @@ class suppress_codes(suppress):  # noqa: N801 - reads as contextlib.suppress, wh
         super().__init__(ApiError)
         self._codes = codes
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> bool:
         return isinstance(error, ApiError) and error.code in self._codes
 
 
