@@ -106,6 +106,11 @@ class Connections:
         )
         return GitClient(gitops.repo, credentials=credentials, deadline=self._site.pace.call)
 
+    @property
+    def repository(self) -> str:
+        """The URL of the site's repository; empty without one."""
+        return self._site.gitops.repo if self._site.gitops else ""
+
     def render(self, commit: str, root: str) -> list[JsonObject]:
         """The objects of one folder or file of the repository at a commit."""
         with tempfile.TemporaryDirectory(prefix="windlass-git-") as folder:

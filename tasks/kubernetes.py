@@ -4,12 +4,11 @@ import hashlib
 import os
 import time
 from datetime import UTC, datetime
-from functools import lru_cache
 
 import orjson
 
-from tasks.connections import Connections
 from tasks.registry import SiteAction, action
+from tasks.rendering import rendered
 from tasks.talos import write_private
 from windlass.clients.kubernetes import KubernetesClient
 from windlass.errors import NotReadyError, RefusedError
@@ -36,11 +35,6 @@ def manifest_ref(manifest: JsonObject) -> ManifestRef:
         name=str(metadata["name"]),
         sha256=hashlib.sha256(canonical).hexdigest(),
     )
-
-
-@lru_cache(maxsize=64)
-def _rendered(connect: Connections, commit: str, root: str) -> tuple[JsonObject, ...]:
-    return tuple(connect.render(commit, root))
 
 
 @action("kubernetes.kubeconfig")
@@ -115,7 +109,7 @@ class ApplyObject(SiteAction):
         return None
 
     def _manifest(self) -> JsonObject:
-        for manifest in _rendered(self.connect, self.text("commit"), self.text("root")):
+        for manifest in rendered(self.connect, self.text("commit"), self.text("root")):
             ref = manifest_ref(manifest)
             if (ref.label, ref.sha256) == (self.step.target, self.step.inputs["sha256"]):
                 return manifest

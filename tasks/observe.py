@@ -8,6 +8,7 @@ from typing import TypeVar
 from tasks.connections import Connections
 from tasks.kubernetes import manifest_ref
 from tasks.proxmox import image_file, image_url, site_schematic
+from tasks.rendering import rendered
 from tasks.talos import members_of
 from windlass.clients.dns import resolve as resolve_name
 from windlass.clients.proxmox import ProxmoxClient
@@ -197,7 +198,7 @@ class _Observation:
         observed = ObservedGit(commit, {}, {})
         for root in dict.fromkeys(roots):
             try:
-                manifests = self._connect.render(commit, root)
+                manifests = rendered(self._connect, commit, root)
             except (BadInputError, RefusedError) as error:
                 observed.broken[root] = str(error)
                 continue

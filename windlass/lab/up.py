@@ -178,7 +178,11 @@ class Lab:
                 "password_file": str(folder / "credentials" / "proxmox-password"),
             },
             "talos": {"talosconfig": str(folder / "talosconfig")},
-            "kubernetes": {"kubeconfig": str(folder / "kubeconfig")},
+            "kubernetes": {
+                "kubeconfig": str(folder / "kubeconfig"),
+                # talosctl's health takes it as --k8s-endpoint: the cluster's own name means nothing out here.
+                "endpoint": str(network.of(self._records()[site["cluster"]["endpoint"]])),
+            },
             "ssh": self.ssh.contract(),
             "dns": {"address": str(network.service(2)), "port": 5353},
             "git": {
