@@ -162,6 +162,8 @@ class NodeReady(Twice):
             found = next((n for n in kubernetes.nodes() if n.name == node.name), None)
         if found is None:
             raise NotReadyError(f"{node.name} has not registered")
+        if not found.addresses:
+            raise NotReadyError(f"{node.name} has registered and not said its addresses yet")
         if str(node.address) not in found.addresses:
             raise RefusedError(
                 f"a node {node.name} is registered at {', '.join(found.addresses)}, "
