@@ -100,15 +100,23 @@ class Controller:
         try:
             again = await self._reconcile(key)
         except (ApiError, ApiAwayError) as error:
-            tries = self._failures.get(key, 0)
-            self._failures[key] = tries + 1
-            level = logging.DEBUG if tries < len(_BACKOFF) else logging.WARNING
+            level = logging.DEBUG if self._failures.get(key, 0) < len(_BACKOFF) else logging.WARNING
             logger.log(level, "%s %s: %s", self.name, "/".join(filter(None, key)), error)
-            self._appoint(key, _BACKOFF[min(tries, len(_BACKOFF) - 1)])
+            self._fail(key)
+            return
+        except Exception:
+            # One object that makes no sense must not stop the work on all others.
+            logger.exception("%s %s", self.name, "/".join(filter(None, key)))
+            self._fail(key)
             return
         self._failures.pop(key, None)
         if again is not None:
             self.enqueue_after(key, again)
+
+    def _fail(self, key: Key) -> None:
+        tries = self._failures.get(key, 0)
+        self._failures[key] = tries + 1
+        self._appoint(key, _BACKOFF[min(tries, len(_BACKOFF) - 1)])
 
     def _appoint(self, key: Key, real_seconds: float) -> None:
         loop = asyncio.get_running_loop()

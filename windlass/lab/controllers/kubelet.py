@@ -140,6 +140,9 @@ class Kubelet:
     async def _run_pod(self, runner: PodRunner) -> None:
         try:
             await runner.run()
+        except Exception:
+            # One pod that makes no sense must not take the others of its node along.
+            logger.exception("pod %s", runner.pod["metadata"]["name"])
         finally:
             self._pods.pop(_uid(runner.pod), None)
             self._changed.set()

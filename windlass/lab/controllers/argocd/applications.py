@@ -250,6 +250,9 @@ class Applications:
             # The operation stands in the API still: it is taken up again from its start.
             logger.warning("operation of %s: %s", key[1], error)
             self.controller.enqueue_after(key, _LOOK_AGAIN)
+        except Exception:
+            logger.exception("operation of %s", key[1])
+            self.controller.enqueue_after(key, _LOOK_AGAIN)
         else:
             self.controller.enqueue(key)
 
