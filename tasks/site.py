@@ -25,4 +25,4 @@ class Preflight(SiteAction):
         ]
         if blocks := blocks_of(self.site, observed, create):
             raise PreflightError("; ".join(f"{block.what} ({block.remedy})" for block in blocks))
-        return {"hosts": sorted(observed.proxmox.hosts), "image_bytes": observed.image.size}
+        return {"hosts": [*sorted(observed.proxmox.hosts)], "image_bytes": observed.image.size}

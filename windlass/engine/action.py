@@ -34,8 +34,11 @@ class Timing:
 class Action(Protocol):
     """One effect on one target, or a gate (whose `effect` is never called)."""
 
-    resume: Resume
-    timing: Timing
+    @property
+    def resume(self) -> Resume: ...
+
+    @property
+    def timing(self) -> Timing: ...
 
     def goal(self) -> JsonObject:
         """Evidence that the goal holds, observed now.
