@@ -4,11 +4,15 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import kubernetes as _official
 import pytest
 
 from tests.conformance.kubernetes_peers import Document, Plane, lab_plane, real_plane
 
 Spec = dict[str, Any]
+
+# The official client has no types of its own.
+kubernetes: Any = _official
 
 
 @pytest.fixture(scope="module", params=["realplane", "lab"])
@@ -1252,6 +1256,59 @@ def test_a_custom_kind_prints_its_columns(plane: Plane, widgets: str):
 
     assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "Size"]
     assert table["rows"][0]["cells"] == ["shown", 4]
+
+
+def settled(plane: Plane, path: str) -> Document:
+    """A list of a kind whose storage the real server may still be setting up (429, three seconds at most)."""
+    for _ in range(3):
+        answer = plane.get(path)
+        if answer.code != 429:
+            break
+        # A watch that ends by itself is how this suite waits.
+        plane.events("/api/v1/namespaces", seconds=1)
+    return answer.ok()
+
+
+def test_a_definition_goes_with_its_objects(plane: Plane):
+    names = {"plural": "mayflies", "kind": "Mayfly", "singular": "mayfly"}
+    version = {"name": "v1", "served": True, "storage": True,
+               "schema": {"openAPIV3Schema": {"type": "object"}}}  # fmt: skip
+    spec = {"group": "example.org", "scope": "Cluster", "names": names, "versions": [version]}
+    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    crd = {"metadata": {"name": "mayflies.example.org"}, "spec": spec}
+    selected = {"fieldSelector": "metadata.name=mayflies.example.org"}
+    plane.post(definitions, crd).ok()
+    plane.events(definitions, **selected, seconds=2)
+    plane.post("/apis/example.org/v1/mayflies", {
+        "apiVersion": "example.org/v1", "kind": "Mayfly", "metadata": {"name": "a"}}).ok()  # fmt: skip
+
+    plane.delete(f"{definitions}/mayflies.example.org").ok()
+    plane.events(definitions, **selected, seconds=3)
+    plane.post(definitions, crd).ok()
+    plane.events(definitions, **selected, seconds=2)
+
+    assert settled(plane, "/apis/example.org/v1/mayflies")["items"] == []
+
+
+def test_the_official_client_creates_lists_and_watches(plane: Plane):
+    space = plane.space()
+    with kubernetes.config.new_client_from_config(str(plane.kubeconfig)) as connection:
+        api = kubernetes.client.CoreV1Api(connection)
+        made = api.create_namespaced_config_map(space, config_map("typed", x="1"))
+        listed = api.list_namespaced_config_map(space, field_selector="metadata.name=typed")
+        stream = kubernetes.watch.Watch().stream(
+            api.list_namespaced_config_map, space, field_selector="metadata.name=typed",
+            resource_version=listed.metadata.resource_version, timeout_seconds=2,
+        )  # fmt: skip
+        api.patch_namespaced_config_map("typed", space, {"data": {"x": "2"}})
+        seen = [(event["type"], event["object"].data) for event in stream]
+        with pytest.raises(kubernetes.client.ApiException) as refused:
+            api.read_namespaced_config_map("absent", space)
+
+    assert made.data == {"x": "1"}
+    assert [one.metadata.name for one in listed.items] == ["typed"]
+    assert seen == [("MODIFIED", {"x": "2"})]
+    assert refused.value.status == 404
 
 
 # Tables and discovery

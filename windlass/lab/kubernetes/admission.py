@@ -64,6 +64,7 @@ def prepare_update(doc: Document, old: Document, target: Target, call: Call) -> 
     if target.subresource in ("status", "finalize", "approval", "binding"):
         return
     if resource.kind == "CustomResourceDefinition":
+        validation.check_definition(doc)
         accept(doc, call.timestamp)
     validation.check(doc, old, resource)
 

@@ -49,6 +49,10 @@ class CustomKinds:
         self._schemas.clear()
         self._registry.withdraw_all()
 
+    def served_by(self, name: str) -> list[Resource]:
+        """The resources of a definition, one a version."""
+        return [r for r in self._registry if r.custom and f"{r.plural}.{r.group}" == name]
+
     def definition(self, resource: Resource) -> Document:
         stored = self._keyspace.get(STORAGE, "", f"{resource.plural}.{resource.group}")
         if stored is None:

@@ -174,7 +174,8 @@ class Endpoints:
             user=user,
             user_agent=request.headers.get("User-Agent", ""),
             now=self.cluster.world.clock.now(),
-            content_type=request.content_type if request.can_read_body else _JSON,
+            # A body without a type is JSON, as it is for the real server.
+            content_type=request.content_type if "Content-Type" in request.headers else _JSON,
             accept=request.headers.get("Accept", ""),
         )
         self._authorize(call)

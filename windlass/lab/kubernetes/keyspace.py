@@ -179,11 +179,6 @@ class Keyspace:
             raise CompactedError(str(max(self._lost.get(storage, 0), self.compacted)))
         return [change for change in self._history.get(storage, ()) if change.revision > revision]
 
-    def compact(self) -> None:
-        """Forget the past, as etcd does now and then; watches that stand on it are Gone."""
-        self.compacted = self.revision
-        self._history.clear()
-
     def wipe(self) -> None:
         """The data directory is gone: no objects, and revisions start again."""
         self._section.clear()
@@ -195,11 +190,6 @@ class Keyspace:
         for feeds in self._feeds.values():
             for feed in feeds:
                 feed.close(gone=True)
-
-    def interrupt(self, storage: str) -> None:
-        """End the watches of a resource with an ERROR event."""
-        for feed in self._feeds.get(storage, ()):
-            feed.close(gone=True)
 
     def subscribe(self, storage: str) -> Feed:
         feed = Feed()

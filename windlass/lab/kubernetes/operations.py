@@ -12,6 +12,7 @@ import orjson
 from windlass.lab.kubernetes import admission, ownership, patches, status, structural
 from windlass.lab.kubernetes.calls import Call, Target, rfc3339
 from windlass.lab.kubernetes.cluster import Cluster
+from windlass.lab.kubernetes.crds import STORAGE as DEFINITIONS
 from windlass.lab.kubernetes.decoding import TypeMismatchError, cannot_handle, prune
 from windlass.lab.kubernetes.documents import Document, entries, is_object, section
 from windlass.lab.kubernetes.keyspace import Stored
@@ -30,6 +31,7 @@ from windlass.lab.kubernetes.status import (
     required,
 )
 
+_CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 
 # Kinds whose objects count their generations; custom resources always do.
@@ -255,7 +257,9 @@ class Operations:
         if self._is_finished(doc) and not call.dry_run:
             self.cluster.record(call, target, live, None)
             self.keyspace.put(*target.key, _ordered(doc))
-            return Outcome(self.keyspace.delete(*target.key))
+            gone = Outcome(self.keyspace.delete(*target.key))
+            self._finish_definition(resource)
+            return gone
         return Outcome(self._store(call, target, doc))
 
     def _keep(self, doc: Document, old: Document, target: Target) -> None:
@@ -379,17 +383,39 @@ class Operations:
         doc = ownership.plain_copy(live.doc)
         metadata = doc["metadata"]
         _set_propagation(metadata, options)
+        if target.resource.kind == "CustomResourceDefinition" and not call.dry_run:
+            self._clean_up(call, live, metadata)
         grace = admission.grace_seconds(doc, options)
         finalizing = bool(metadata.get("finalizers")) or admission.is_held(doc)
         if not grace and not finalizing:
             if not call.dry_run:
                 self.cluster.record(call, target, live, None)
                 self.keyspace.delete(*target.key)
+                self._finish_definition(target.resource)
             return Outcome(doc=_deleted(target, live))
         self._mark(doc, live.doc, grace, call)
         if doc == live.doc:
             return Outcome(live)
         return Outcome(self._store(call, target, doc))
+
+    def _clean_up(self, call: Call, live: Stored, metadata: Document) -> None:
+        """A definition goes with its objects; while one is held by a finalizer, so is the definition."""
+        for resource in self.cluster.custom.served_by(live.name)[:1]:
+            for one in self.keyspace.objects(resource.storage):
+                target = Target(resource, one.namespace or None, one.name)
+                self.remove(replace(call, target=target), one, {})
+            if self.keyspace.objects(resource.storage):
+                metadata["finalizers"] = [*entries(metadata, "finalizers"), _CLEANUP]
+
+    def _finish_definition(self, resource: Resource) -> None:
+        """The last object of a definition that is being deleted is gone."""
+        if not resource.custom or self.keyspace.objects(resource.storage):
+            return
+        doc = self.cluster.custom.definition(resource)
+        if "deletionTimestamp" in doc["metadata"] and entries(doc["metadata"], "finalizers") == [
+            _CLEANUP
+        ]:
+            self.keyspace.delete(DEFINITIONS, "", doc["metadata"]["name"])
 
     def _mark(self, doc: Document, old: Document, grace: int, call: Call) -> None:
         metadata = doc["metadata"]

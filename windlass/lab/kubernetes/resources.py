@@ -187,12 +187,6 @@ class Registry:
         key = (group, version, plural)
         return self._built_in.get(key) or self._custom.get(key)
 
-    def of_storage(self, storage: str) -> Resource | None:
-        return next((r for r in self if r.storage == storage), None)
-
-    def of_kind(self, api_version: str, kind: str) -> Resource | None:
-        return next((r for r in self if r.api_version == api_version and r.kind == kind), None)
-
     def __iter__(self) -> Iterator[Resource]:
         yield from self._built_in.values()
         yield from self._custom.values()
@@ -208,9 +202,6 @@ class Registry:
 
     def of_version(self, group: str, version: str) -> list[Resource]:
         return [r for r in self if (r.group, r.version) == (group, version)]
-
-    def is_built_in_group(self, group: str) -> bool:
-        return any(key[0] == group for key in self._built_in)
 
     def serve(self, definition: str, resources: Iterable[Resource]) -> None:
         """A custom resource definition is established, or changed."""

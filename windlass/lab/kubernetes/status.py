@@ -170,10 +170,6 @@ def not_implemented(what: str) -> ApiError:
     return ApiError(501, "NotImplemented", f"the lab's Kubernetes API does not have {what}")
 
 
-def server_timeout(message: str, seconds: int) -> ApiError:
-    return ApiError(504, "Timeout", message, details={"retryAfterSeconds": seconds})
-
-
 def too_large_revision(asked: int, current: int) -> ApiError:
     message = f"Too large resource version: {asked}, current: {current}"
     cause = Cause("ResourceVersionTooLarge", "Too large resource version")
