@@ -73,7 +73,8 @@ class Kubelet:
         self._ref = NODES.ref(identity.name)
         self._pods: dict[str, PodRunner] = {}
         self._addresses: set[str] = set()
-        self._network = IPv4Network("10.244.0.0/24")
+        # Where nobody gives nodes a pod network, the CNI's own allocation: one a node, by address.
+        self._network = IPv4Network(f"10.244.{self.host_address.rpartition('.')[2]}.0/24")
         self._changed = asyncio.Event()
         if faults is not None:
             for name, does in FAULTS.items():
