@@ -1260,12 +1260,13 @@ def test_a_custom_kind_prints_its_columns(plane: Plane, widgets: str):
 
 def settled(plane: Plane, path: str) -> Document:
     """A list of a kind whose storage the real server may still be setting up (429, three seconds at most)."""
+    answer = plane.get(path)
     for _ in range(3):
-        answer = plane.get(path)
         if answer.code != 429:
             break
         # A watch that ends by itself is how this suite waits.
         plane.events("/api/v1/namespaces", seconds=1)
+        answer = plane.get(path)
     return answer.ok()
 
 
