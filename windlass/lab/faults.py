@@ -42,7 +42,9 @@ class Faults:
     def set(self, name: str, *, times: int | None = None, **args: Any) -> None:
         """Switch a fault on; again under the same name replaces it."""
         if name not in self._known:
-            raise UnknownFaultError(f"no fault is called {name!r}; known: {', '.join(sorted(self._known))}")
+            raise UnknownFaultError(
+                f"no fault is called {name!r}; known: {', '.join(sorted(self._known))}"
+            )
         self._on[name] = {"args": args, "left": times, "fired": 0}
 
     def clear(self, names: Iterable[str] = ()) -> None:
@@ -51,7 +53,9 @@ class Faults:
             self._on.pop(name, None)
 
     def active(self) -> list[Fault]:
-        return [Fault(name, doc["args"], doc["left"], doc["fired"]) for name, doc in self._on.items()]
+        return [
+            Fault(name, doc["args"], doc["left"], doc["fired"]) for name, doc in self._on.items()
+        ]
 
     def fires(self, name: str, **about: Any) -> Fault | None:
         """The fault, if it is on and each of its arguments that `about` names has that value.

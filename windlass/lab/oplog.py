@@ -27,7 +27,7 @@ class Actor:
         """Windlass says `windlass/VERSION (operation ID; epoch N)`; others are kept by what they say."""
         said = _ACTOR.search(user_agent)
         if said is None:
-            return cls(run=user_agent.split(" ")[0][:60] or "unknown")
+            return cls(run=user_agent.split(" ", maxsplit=1)[0][:60] or "unknown")
         return cls(run=said["run"], epoch=int(said["epoch"]))
 
 

@@ -17,7 +17,9 @@ LIFETIME = timedelta(days=825)
 class Authority:
     """A certificate authority in a folder: `ca.pem`, `ca.key` and what it issued."""
 
-    def __init__(self, folder: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+    def __init__(
+        self, folder: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey
+    ) -> None:
         self._folder = folder
         self._certificate = certificate
         self._key = key
@@ -54,15 +56,20 @@ class Authority:
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + LIFETIME)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([_general_name(s) for s in subjects]), critical=False)
             .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+                x509.SubjectAlternativeName([_general_name(s) for s in subjects]), critical=False
+            )
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
             )
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         _write_private(key, private)
-        crt.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + self.ca_file.read_bytes())
+        crt.write_bytes(
+            certificate.public_bytes(serialization.Encoding.PEM) + self.ca_file.read_bytes()
+        )
         return crt, key
 
 
@@ -84,7 +91,9 @@ def _make_authority(folder: Path) -> None:
         .not_valid_after(now + 10 * timedelta(days=365))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(usage, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)
+        .add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False
+        )
         .sign(private, hashes.SHA256())
     )
     _write_private(folder / "ca.key", private)
@@ -95,7 +104,9 @@ def _write_private(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
     path.touch(mode=0o600)
     path.write_bytes(
         key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
         )
     )
 

@@ -90,7 +90,9 @@ class Plan:
             if step.key in seen:
                 raise ValueError(f"step {step.key} is twice in the plan")
             if missing := set(step.waits_for) - seen:
-                raise ValueError(f"step {step.key} waits for {sorted(missing)}, not planned before it")
+                raise ValueError(
+                    f"step {step.key} waits for {sorted(missing)}, not planned before it"
+                )
             seen.add(step.key)
 
     @cached_property
@@ -101,7 +103,15 @@ class Plan:
             "verb": self.verb,
             "request": self.request,
             "steps": [
-                [s.key, s.action, s.target, s.risk, s.inputs, sorted(s.waits_for), list(s.preconditions)]
+                [
+                    s.key,
+                    s.action,
+                    s.target,
+                    s.risk,
+                    s.inputs,
+                    sorted(s.waits_for),
+                    list(s.preconditions),
+                ]
                 for s in self.steps
             ],
         }

@@ -86,7 +86,9 @@ class Image(Spec):
     """The Talos image the VMs boot. Proxmox checks `sha256`, when given, while it downloads."""
 
     factory: WebUrl = "https://factory.talos.dev"
-    ca_file: str | None = Field(default=None, description="who signs the factory, where it is your own")
+    ca_file: str | None = Field(
+        default=None, description="who signs the factory, where it is your own"
+    )
     sha256: Sha256 | None = None
 
 
