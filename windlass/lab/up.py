@@ -170,7 +170,7 @@ class Lab:
                 "ca_file": str(self.world.authority.ca_file),
                 "hosts": [host.name for host in self._plan.hosts],
                 "storages": credentials["storages"],
-                "bridge": site["proxmox"]["bridge"],
+                "bridge": site["proxmox"].get("bridge", "vmbr0"),
                 "vmid_range": [9000, 9999],
                 "token_id": credentials["token_id"],
                 "token_secret_file": str(folder / "credentials" / "proxmox-token"),
