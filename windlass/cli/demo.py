@@ -65,7 +65,17 @@ def _lab(folder: Path, speed: float, *, keep: bool) -> Generator[None]:
     printing.say(
         f"1  a lab on loopback, {speed:g} times as fast as real machines: Proxmox, Talos, Kubernetes, Git, DNS"
     )
-    up = ["lab", "up", "--dir", str(folder), "--speed", str(speed), "--detach"]
+    up = [
+        "lab",
+        "up",
+        "--dir",
+        str(folder),
+        "--speed",
+        str(speed),
+        "--network",
+        _free_network(),
+        "--detach",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "windlass.cli", *up], capture_output=True, text=True, check=False
     )
@@ -112,6 +122,19 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.wait(END_S)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _free_network() -> str:
+    """A loopback network where no other lab is: its image factory's address tells."""
+    for number in range(25, 200):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((f"127.{number}.2.1", 8443))
+            except OSError:
+                continue
+        return f"127.{number}.0.0/16"
+    raise RefusedError("every loopback network from 127.25 to 127.199 has a lab in it: end some")
 
 
 def _free_port() -> int:
