@@ -24,6 +24,7 @@ from windlass.errors import (
     NotReadyError,
     ParkedError,
     PermanentError,
+    PreflightError,
     RefusedError,
     StoppedError,
     TimedOutError,
@@ -90,6 +91,7 @@ class _Attempt:
         self.operation, self.fail, self.run = runner.operation, runner.failpoints, runner.run_id
         self.step, self.action, self.before = step, action, before
         self.calls = 0
+        self.looked = False
         # When the earliest call left of which it is not known that it had no effect.
         self.sent = before.intent
 
@@ -188,23 +190,37 @@ class _Attempt:
 
     def _effect(self) -> JsonObject:
         try:
-            handle = self._wait(self._call, self.action.timing.effect)
+            sent = self._wait(self._sent, self.action.timing.effect)
         except AmbiguousError as unknown:
             return self._after_silence(unknown)
         except RefusedError:
             if (evidence := self._already()) is not None:
                 return evidence
             raise
+        if sent.evidence:
+            return sent.evidence
         self.fail.at(self.step.key, "mid_effect")
-        if handle is not None:
+        if sent.handle is not None:
+            handle = sent.handle
             self._write("handle", {"handle": handle}, state="running", handle=canonical(handle))
             return self._follow(handle)
         return self._wait(self.action.goal, self.action.timing.goal)
 
+    def _sent(self) -> _Found:
+        """Make the call; where an earlier try did not get through, look first whether the goal holds after all."""
+        if self.looked and (evidence := self._already()) is not None:
+            return _Found(evidence=evidence)
+        self.looked = True
+        return _Found(handle=self._call())
+
     def _call(self) -> JsonObject | None:
         """The one call, right behind its guard. A TransientError means that nothing was sent."""
         self._guard(0)
-        self.action.preconditions()
+        try:
+            self.action.preconditions()
+        except RefusedError as differs:
+            # Nothing was sent: this is the guard's no, and not the target's.
+            raise PreflightError(str(differs)) from differs
         self.hold.check()
         self.calls += 1
         self.sent = self.sent or datetime.now(UTC)
