@@ -1,8 +1,9 @@
 """Actions on Proxmox: the image, the VMs, their power. Nothing here adopts, changes or removes a stranger's VM."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from tasks.registry import SiteAction, action
+from windlass.clients.proxmox import ProxmoxClient
 from windlass.engine.action import Resume
 from windlass.errors import NotReadyError, RefusedError
 from windlass.models.plan import JsonObject
@@ -12,6 +13,8 @@ from windlass.talosconfig.schematic import iso_url, schematic_id
 
 # The system disk answers first: an empty one falls through to the installer's CD, an installed one never sees it again.
 BOOT_ORDER = "order=scsi0;ide2"
+# Proxmox writes a task's start in whole seconds, and an answer with the time is a moment old when it comes.
+ROUNDING = timedelta(seconds=5)
 
 
 def site_schematic(site: Site) -> str:
@@ -78,8 +81,10 @@ class _Task(SiteAction):
 
     def trace(self, since: datetime) -> JsonObject | None:
         with self.connect.proxmox() as proxmox:
-            found = proxmox.tasks(self.host, self.vmid, self.kind, since)
-        return {"upid": found[0].upid} if found else None
+            ahead = proxmox.host_time(self.host) - datetime.now(UTC)
+            found = proxmox.tasks(self.host, self.vmid, self.kind, since + ahead - ROUNDING)
+        own = [task.upid for task in found if task.user == self.site.proxmox.token_id]
+        return {"upid": own[0]} if own else None
 
     @property
     def host(self) -> str:
@@ -90,8 +95,14 @@ class _Task(SiteAction):
         return self.node.vmid
 
     def own_config(self, config: VmConfig) -> None:
-        """Raise RefusedError unless the VM is this site's own: tag, name and MAC."""
+        """Raise RefusedError unless the VM is this site's own: tag, name and MAC.
+
+        Raises:
+            NotReadyError: it is just being created, and does not say yet whose it is.
+        """
         node = self.node
+        if config.lock == "create":
+            raise NotReadyError(f"VM {node.vmid} on {node.host} is just being created")
         wrong = [
             f"{what} is {is_!r} instead of {should!r}"
             for what, is_, should in (
@@ -107,14 +118,37 @@ class _Task(SiteAction):
                 "Windlass does not touch it: remove it or choose another vmid"
             )
 
+    def unlocked(self, config: VmConfig) -> None:
+        """Raise NotReadyError while something else works on the VM; its lock is never taken away."""
+        if config.lock:
+            raise NotReadyError(
+                f"VM {self.node.vmid} on {self.node.host} is locked ({config.lock})"
+            )
+
+    def as_planned(self, config: VmConfig) -> None:
+        """Raise RefusedError when the VM has not the size that the site file gives it."""
+        node = self.node
+        differs = [
+            f"{what} {is_} instead of {should}"
+            for what, is_, should in (
+                ("cores", config.cores, node.cpu),
+                ("memory", config.memory, node.memory),
+                ("disks", len(config.disks), 1 + len(node.data_disks)),
+            )
+            if is_ != should
+        ]
+        if differs:
+            raise RefusedError(
+                f"VM {node.vmid} ({node.name}) on {node.host} has {', '.join(differs)}: somebody changed it"
+            )
+
 
 @action("proxmox.download-image")
 class DownloadImage(_Task):
-    """The Talos ISO lies on the host's image storage. A file that is already there is left alone."""
+    """The Talos ISO lies on the host's image storage, as long as the factory says. One that is there is left alone."""
 
     kind = "download"
-    patience = "call"
-    effort = "download"
+    patience = "download"
 
     @property
     def host(self) -> str:
@@ -131,9 +165,24 @@ class DownloadImage(_Task):
                 v.volid: v.size
                 for v in proxmox.content(self.host, self.site.proxmox.image_storage, "iso")
             }
-        if volume not in found:
-            raise NotReadyError(f"{volume} is not on {self.host}")
+            if volume not in found:
+                raise NotReadyError(f"{volume} is not on {self.host}")
+            self._compare(proxmox, volume, found[volume])
         return {"volume": volume, "size": found[volume]}
+
+    def _compare(self, proxmox: ProxmoxClient, volume: str, size: int) -> None:
+        """Raise RefusedError when the file is not as long as the factory's; Proxmox keeps what a download left."""
+        try:
+            wanted = proxmox.image_metadata(self.host, image_url(self.site)).size
+        except RefusedError as unknown:
+            raise NotReadyError(
+                f"the length of {volume} cannot be compared: {unknown}"
+            ) from unknown
+        if size != wanted:
+            raise RefusedError(
+                f"{volume} on {self.host} has {size:,} bytes, the factory's image has {wanted:,}: "
+                "no machine boots from it. Remove it, then resume"
+            )
 
     def effect(self) -> JsonObject | None:
         url = image_url(self.site)
@@ -156,8 +205,7 @@ class CreateVm(_Task):
     """
 
     kind = "qmcreate"
-    patience = "call"
-    effort = "vm"
+    patience = "vm"
 
     def goal(self) -> JsonObject:
         node = self.node
@@ -169,19 +217,8 @@ class CreateVm(_Task):
                 raise RefusedError(f"VM {node.vmid} is on host {found.host}, not on {node.host}")
             config = proxmox.vm_config(node.host, node.vmid)
         self.own_config(config)
-        if config.lock:
-            raise NotReadyError(f"VM {node.vmid} is locked ({config.lock})")
-        differs = [
-            f"{what} {is_} instead of {should}"
-            for what, is_, should in (
-                ("cores", config.cores, node.cpu),
-                ("memory", config.memory, node.memory),
-                ("disks", len(config.disks), 1 + len(node.data_disks)),
-            )
-            if is_ != should
-        ]
-        if differs:
-            raise RefusedError(f"VM {node.vmid} was read back with {', '.join(differs)}")
+        self.unlocked(config)
+        self.as_planned(config)
         return {"vmid": node.vmid, "host": node.host, "uuid": config.smbios_uuid}
 
     def preconditions(self) -> None:
@@ -189,9 +226,8 @@ class CreateVm(_Task):
         with self.connect.proxmox() as proxmox:
             for vm in proxmox.vms():
                 if vm.vmid == node.vmid:
-                    raise RefusedError(
-                        f"VM id {node.vmid} was taken by {vm.name} on {vm.host} since the plan was made"
-                    )
+                    self.own_config(proxmox.vm_config(vm.host, vm.vmid, vm.type))
+                    raise NotReadyError(f"VM {node.vmid} is there, but not as it should be")
                 if vm.name == node.name:
                     raise RefusedError(
                         f"a VM called {node.name} appeared on {vm.host} (id {vm.vmid})"
@@ -223,7 +259,10 @@ class StartVm(_Task):
 
     def preconditions(self) -> None:
         with self.connect.proxmox() as proxmox:
-            self.own_config(proxmox.vm_config(self.node.host, self.node.vmid))
+            config = proxmox.vm_config(self.node.host, self.node.vmid)
+        self.own_config(config)
+        self.as_planned(config)
+        self.unlocked(config)
 
     def effect(self) -> JsonObject | None:
         with self.connect.proxmox() as proxmox:

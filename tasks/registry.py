@@ -56,6 +56,7 @@ class SiteAction(ABC):
             effect=duration(self.site, self.effort),
             goal=duration(self.site, self.patience),
             pace=Pace(first=pace.first, longest=pace.longest),
+            begin=max(duration(self.site, self.effort), duration(self.site, self.patience)),
         )
 
     @property

@@ -24,11 +24,15 @@ class Resume(StrEnum):
 
 @dataclass(frozen=True)
 class Timing:
-    """`effect` is the total deadline of the one call; `goal` how long the goal may take afterwards."""
+    """`effect` is the total deadline of the one call; `goal` how long the goal may take afterwards.
+
+    `begin` is how long the call may be held off: by a lock, or by an API that cannot be reached.
+    """
 
     effect: timedelta
     goal: timedelta
     pace: Pace
+    begin: timedelta | None = None
 
 
 class Action(Protocol):

@@ -190,7 +190,8 @@ class _Attempt:
 
     def _effect(self) -> JsonObject:
         try:
-            sent = self._wait(self._sent, self.action.timing.effect)
+            timing = self.action.timing
+            sent = self._wait(self._sent, timing.begin or timing.effect)
         except AmbiguousError as unknown:
             return self._after_silence(unknown)
         except RefusedError:
