@@ -39,7 +39,7 @@ class Faults:
     def known(self) -> dict[str, str]:
         return dict(self._known)
 
-    def set(self, name: str, *, times: int | None = None, **args: Any) -> None:
+    def set(self, name: str, /, *, times: int | None = None, **args: Any) -> None:
         """Switch a fault on; again under the same name replaces it."""
         if name not in self._known:
             raise UnknownFaultError(
@@ -57,7 +57,7 @@ class Faults:
             Fault(name, doc["args"], doc["left"], doc["fired"]) for name, doc in self._on.items()
         ]
 
-    def fires(self, name: str, **about: Any) -> Fault | None:
+    def fires(self, name: str, /, **about: Any) -> Fault | None:
         """The fault, if it is on and each of its arguments that `about` names has that value.
 
         Counts: a fault set with `times=2` answers twice. Call it at the point where it does its harm. Arguments that
