@@ -62,12 +62,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     down = sub.add_parser("down", help="end a lab and its children; its folder stays")
     down.add_argument("--dir", type=Path, required=True)
     fault = sub.add_parser("fault", help="list, set or clear faults")
-    fault.add_argument("what", choices=["list", "set", "clear"])
-    fault.add_argument("--dir", type=Path, required=True)
-    fault.add_argument("--times", type=int, help="how often it fires; until cleared when not given")
-    fault.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
-    fault.add_argument("name", nargs="?")
-    fault.add_argument("args", nargs="*", metavar="key=value")
+    # A parser each: argparse would take an optional name for absent as soon as an option stands before it.
+    ways = fault.add_subparsers(dest="what", required=True)
+    for what, does in (
+        ("list", "what can go wrong, and what does now"),
+        ("set", "make something go wrong"),
+        ("clear", "mend these, or everything"),
+    ):
+        way = ways.add_parser(what, help=does)
+        way.add_argument("--dir", type=Path, required=True)
+        way.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
+        if what == "set":
+            way.add_argument("--times", type=int, help="how often it fires; else until cleared")
+            way.add_argument("name")
+            way.add_argument("args", nargs="*", metavar="key=value")
+        elif what == "clear":
+            way.add_argument("names", nargs="*", metavar="name")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -147,12 +157,10 @@ def _pid(folder: Path) -> int | None:
 def _fault(args: argparse.Namespace) -> int:
     folder = args.dir.absolute()
     if args.what == "set":
-        if args.name is None:
-            raise BadInputError("which fault? windlass lab fault list --dir DIR names them")
         given = dict(_pair(text) for text in args.args)
         _ask(folder, "POST", "/faults", {"name": args.name, "times": args.times, "args": given})
     elif args.what == "clear":
-        names = "&".join(f"name={name}" for name in [args.name, *args.args] if name)
+        names = "&".join(f"name={name}" for name in args.names)
         _ask(folder, "DELETE", f"/faults?{names}")
     found = _ask(folder, "GET", "/faults")
     if args.json:

@@ -14,7 +14,7 @@ from windlass.engine.journal import Journal
 from windlass.engine.operation import needs_approval
 from windlass.engine.progress import progress_of
 from windlass.engine.records import Operation, OperationState
-from windlass.errors import BadInputError, PreflightError
+from windlass.errors import BadInputError, PreflightError, RefusedError
 from windlass.home import windlass_home
 from windlass.models.load import LoadedSite, load_site
 from windlass.plans.bootstrap import BootstrapRequest, plan_bootstrap
@@ -113,6 +113,12 @@ def _run_here(journal: Journal, loaded: LoadedSite, operation: Operation, *, as_
     try:
         with follower:
             running.act(operation)
+    except RefusedError as refused:
+        # What said no was the target of one step, and others may be done: the journal calls that failed.
+        if journal.operation(operation.id).state is not OperationState.FAILED:
+            raise
+        printing.warn(str(refused))
+        return exits.FAILED
     finally:
         end = progress_of(journal, operation.id)
         if as_json:
