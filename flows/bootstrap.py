@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from prefect import flow
-from prefect.states import State
+from prefect.client.schemas.objects import State
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 

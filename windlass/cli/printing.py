@@ -23,8 +23,8 @@ def harmless(text: str) -> str:
 
 
 def say(text: str = "") -> None:
-    """One or more lines on stdout."""
-    print(harmless(text))
+    """One or more lines on stdout, at once: a pipe is watched as a terminal is."""
+    print(harmless(text), flush=True)
 
 
 def warn(text: str) -> None:
