@@ -167,6 +167,34 @@ def test_an_endpoint_that_points_elsewhere_blocks():
     assert any("198.51.100.7" in block.what for block in plan.blocks)
 
 
+def test_phases_appear_in_the_order_they_happen():
+    site = site_of()
+
+    plan = plan_of(site, observed_of(site))
+
+    order = list(dict.fromkeys(step.phase for step in plan))
+    assert order[:6] == ["preflight", "image", "vms", "machines", "etcd", "kubernetes"]
+
+
+def test_machines_that_run_without_their_secrets_block():
+    site = site_of()
+    observed = observed_of(site)
+    vms = (own_vm(site, "cp-0"),)
+
+    plan = plan_of(site, replace(observed, proxmox=replace(observed.proxmox, vms=vms)))
+
+    assert any("secrets bundle" in block.what for block in plan.blocks)
+
+
+def test_a_schematic_the_factory_does_not_know_is_registered_before_the_download():
+    site = site_of()
+    observed = observed_of(site)
+
+    plan = plan_of(site, replace(observed, image=replace(observed.image, is_registered=False)))
+
+    assert f"factory.schematic/{site.cluster.talos}" in before(plan, "proxmox.download-image/h1")
+
+
 def test_what_could_not_be_read_holds():
     site = site_of()
 

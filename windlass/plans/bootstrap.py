@@ -51,6 +51,8 @@ def plan_bootstrap(
             f"--until {request.until}: no such phase; phases are {', '.join(phases)}"
         )
     boot = _Bootstrap(site, observed, Draft(forecast))
+    boot.images()
+    boot.vms()
     boot.machines()
     boot.etcd()
     boot.kubernetes()
@@ -83,6 +85,10 @@ def limits_of(site: Site, observed: ObservedSite) -> dict[str, int]:
     return limits
 
 
+def _identity(node: Node) -> JsonObject:
+    return {"vmid": node.vmid, "host": node.host}
+
+
 def _storage_limit(site: Site, node: Node) -> str:
     return f"storage:{node.host}/{node.storage or site.proxmox.storage}"
 
@@ -109,73 +115,63 @@ class _Bootstrap:
             n for n in site.nodes if n.name not in self.own and n.name not in self.configured
         ]
         self.blocks: tuple[Block, ...] = blocks_of(site, observed, self.create)
+        self.preflight = f"site.preflight/{site.name}"
         self.api_gate = ""
         self.ready_gates: list[str] = []
         self.layer_gates: list[str] = []
 
     # The order of the runbook.
 
-    def machines(self) -> None:
-        site, draft = self.site, self.draft
-        if self.create:
-            draft.gate("site.preflight", site.name, phase="preflight", after=())
-        preflight = f"site.preflight/{site.name}"
-        if not self.observed.has_secrets:
-            draft.add(
-                "talos.secrets", site.name, phase="machines", risk=Risk.SAFE, after=[preflight]
-            )
-        if not self.observed.has_talosconfig:
-            draft.add(
-                "talos.talosconfig", site.name, phase="machines", risk=Risk.SAFE,
-                after=[f"talos.secrets/{site.name}"],
-            )  # fmt: skip
-        if self.create and not self.observed.image.is_registered:
-            preflight_image = draft.add(
+    def images(self) -> None:
+        draft, site = self.draft, self.site
+        if not self.create:
+            return
+        draft.gate("site.preflight", site.name, phase="preflight", after=())
+        before = self.preflight
+        if not self.observed.image.is_registered:
+            before = draft.add(
                 "factory.schematic",
                 site.cluster.talos,
                 phase="image",
                 risk=Risk.SAFE,
-                after=[preflight],
+                after=[before],
             )
-        else:
-            preflight_image = preflight
         for host in sorted({node.host for node in self.create}):
-            self._image(host, preflight_image)
-        for node in site.nodes:
-            self._machine(node, preflight)
+            there = self.observed.proxmox.hosts.get(host)
+            if there is not None and self.observed.image_name in there.images:
+                self.left_alone.append(LeftAlone(f"image on {host}", "already there"))
+                continue
+            draft.add(
+                "proxmox.download-image", host, phase="image", risk=Risk.SAFE, after=[before],
+                limits=["api:proxmox", f"host:{host}"],
+                inputs={"file": self.observed.image_name, "sha256": site.cluster.image.sha256},
+            )  # fmt: skip
 
-    def _image(self, host: str, preflight: str) -> None:
-        there = self.observed.proxmox.hosts.get(host)
-        if there is not None and self.observed.image_name in there.images:
-            self.left_alone.append(LeftAlone(f"image on {host}", "already there"))
-            return
-        self.draft.add(
-            "proxmox.download-image", host, phase="image", risk=Risk.SAFE, after=[preflight],
-            limits=["api:proxmox", f"host:{host}"],
-            inputs={"file": self.observed.image_name, "sha256": self.site.cluster.image.sha256},
-        )  # fmt: skip
+    def vms(self) -> None:
+        for node in self.site.nodes:
+            if node.name in self.configured:
+                self._leave(node)
+            else:
+                self._vm(node)
 
-    def _machine(self, node: Node, preflight: str) -> None:
-        if node.name in self.configured:
-            version = self.observed.machines[node.name].version
-            self.left_alone.append(
-                LeftAlone(node.name, f"already runs Talos {version} for this site")
+    def _leave(self, node: Node) -> None:
+        version = self.observed.machines[node.name].version
+        self.left_alone.append(LeftAlone(node.name, f"already runs Talos {version} for this site"))
+        if version != self.site.cluster.talos:
+            self.warnings.append(
+                f"{node.name} runs Talos {version}, the site file says {self.site.cluster.talos}: "
+                "bootstrap never changes versions"
             )
-            if version != self.site.cluster.talos:
-                self.warnings.append(
-                    f"{node.name} runs Talos {version}, the site file says {self.site.cluster.talos}: "
-                    "bootstrap never changes versions"
-                )
-            return
+
+    def _vm(self, node: Node) -> None:
         draft, vm = self.draft, self.own.get(node.name)
-        proxmox = ["api:proxmox", f"host:{node.host}"]
-        identity: JsonObject = {"vmid": node.vmid, "host": node.host}
+        limits = ["api:proxmox", f"host:{node.host}"]
         if vm is None:
             draft.add(
                 "proxmox.create-vm", node.name, phase="vms", risk=Risk.SAFE,
-                after=[preflight, f"proxmox.download-image/{node.host}"],
-                limits=[*proxmox, _storage_limit(self.site, node)],
-                inputs={**identity, "image": self.observed.image_name},
+                after=[self.preflight, f"proxmox.download-image/{node.host}"],
+                limits=[*limits, _storage_limit(self.site, node)],
+                inputs={**_identity(node), "image": self.observed.image_name},
                 only_if=[f"vmid {node.vmid} is free", f"MAC {node.mac} is nobody else's"],
             )  # fmt: skip
         else:
@@ -185,24 +181,40 @@ class _Bootstrap:
         if vm is None or not vm.running:
             draft.add(
                 "proxmox.start-vm", node.name, phase="vms", risk=Risk.SAFE,
-                after=[f"proxmox.create-vm/{node.name}"], limits=proxmox, inputs=identity,
+                after=[f"proxmox.create-vm/{node.name}"], limits=limits, inputs=_identity(node),
                 only_if=[f"VM {node.vmid} carries the tag {self.site.tag}"],
             )  # fmt: skip
-        draft.gate(
+
+    def machines(self) -> None:
+        site, draft = self.site, self.draft
+        secrets = f"talos.secrets/{site.name}"
+        if not self.observed.has_secrets:
+            draft.add(
+                "talos.secrets", site.name, phase="machines", risk=Risk.SAFE, after=[self.preflight]
+            )
+        if not self.observed.has_talosconfig:
+            draft.add(
+                "talos.talosconfig", site.name, phase="machines", risk=Risk.SAFE, after=[secrets]
+            )
+        for node in site.nodes:
+            if node.name not in self.configured:
+                self._machine(node, secrets)
+
+    def _machine(self, node: Node, secrets: str) -> None:
+        draft, talos = self.draft, self.site.cluster.talos
+        seen = draft.gate(
             "talos.maintenance", node.name, phase="machines",
-            after=[f"proxmox.start-vm/{node.name}"], inputs=identity,
+            after=[f"proxmox.start-vm/{node.name}"], inputs=_identity(node),
         )  # fmt: skip
-        draft.add(
+        applied = draft.add(
             "talos.apply-config", node.name, phase="machines", risk=Risk.DISRUPTIVE,
-            after=[f"talos.maintenance/{node.name}", f"talos.secrets/{self.site.name}"],
-            limits=["api:talos"],
-            inputs={"talos": self.site.cluster.talos, "role": node.role},
+            after=[seen, secrets], limits=["api:talos"],
+            inputs={"talos": talos, "role": node.role},
             only_if=["the machine is the VM that Proxmox says", "its certificate is the one first seen"],
         )  # fmt: skip
         draft.gate(
-            "talos.installed", node.name, phase="machines", after=[f"talos.apply-config/{node.name}"],
-            inputs={"talos": self.site.cluster.talos},
-        )  # fmt: skip
+            "talos.installed", node.name, phase="machines", after=[applied], inputs={"talos": talos}
+        )
 
     def etcd(self) -> None:
         draft, planes = self.draft, self.site.control_planes
@@ -366,7 +378,8 @@ class _Bootstrap:
 # What a step takes on ordinary hardware, in seconds, until this site's own history says better
 # (Talos' own figures for boot, install and join; Proxmox tasks on local storage).
 USUAL_SECONDS = {
-    "site.preflight": 3, "factory.schematic": 1, "proxmox.download-image": 60, "proxmox.create-vm": 6, "proxmox.start-vm": 4,
+    "site.preflight": 3, "factory.schematic": 1, "proxmox.download-image": 60, "proxmox.create-vm": 6,
+    "proxmox.start-vm": 4,
     "talos.maintenance": 25, "talos.secrets": 1, "talos.talosconfig": 1, "talos.apply-config": 2,
     "talos.installed": 100, "talos.bootstrap-etcd": 30, "talos.etcd-member": 20,
     "kubernetes.kubeconfig": 1, "kubernetes.api": 60, "kubernetes.apply": 1, "kubernetes.node-ready": 60,

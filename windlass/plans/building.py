@@ -15,7 +15,7 @@ class Draft:
     forecast: Forecasts
     steps: list[Step] = field(default_factory=list[Step])
 
-    def add(
+    def add(  # noqa: PLR0913 - a step has that many facets, and each is named at the call
         self,
         action: str,
         target: str,
@@ -46,7 +46,7 @@ class Draft:
         )
         return key
 
-    def gate(
+    def gate(  # noqa: PLR0913 - as `add`
         self,
         action: str,
         target: str,

@@ -51,6 +51,7 @@ def blocks_of(site: Site, observed: ObservedSite, create: Iterable[Node]) -> tup
             _storages,
             _identities,
             _mappings,
+            _lost_secrets,
             _surroundings,
         )
         for block in check(site, observed, wanted)
@@ -135,30 +136,45 @@ def _capacity(site: Site, observed: ObservedSite, create: tuple[Node, ...]) -> I
 
 
 def _storages(site: Site, observed: ObservedSite, create: tuple[Node, ...]) -> Iterator[Block]:
+    hosts = {name: host for name, host in observed.proxmox.hosts.items() if host.online}
+    asked = {key: size for key, size in _asked(site, create).items() if key[0] in hosts}
+    for (host, name), size in sorted(asked.items()):
+        yield from _storage(hosts[host], name, "images", size)
+    yield from _shared_storages(hosts, asked)
+    for host in sorted({node.host for node in create} & set(hosts)):
+        if observed.image_name not in hosts[host].images:
+            yield from _storage(hosts[host], site.proxmox.image_storage, "iso", observed.image.size)
+
+
+def _asked(site: Site, create: tuple[Node, ...]) -> dict[tuple[str, str], int]:
+    """Bytes asked for, by host and storage."""
     asked: dict[tuple[str, str], int] = defaultdict(int)
     for node in create:
-        asked[node.host, node.storage or site.proxmox.storage] += node.disk * GIB
+        own = node.storage or site.proxmox.storage
+        asked[node.host, own] += node.disk * GIB
         for disk in node.data_disks:
-            asked[node.host, disk.storage or node.storage or site.proxmox.storage] += (
-                disk.size * GIB
+            asked[node.host, disk.storage or own] += disk.size * GIB
+    return asked
+
+
+def _shared_storages(
+    hosts: dict[str, ObservedHost], asked: dict[tuple[str, str], int]
+) -> Iterator[Block]:
+    """A storage that several hosts share must hold what all of them ask for."""
+    together = Counter[str]()
+    free: dict[str, int] = {}
+    for (host, name), size in asked.items():
+        storage = hosts[host].storages.get(name)
+        if storage is not None and storage.shared:
+            together[name] += size
+            free[name] = storage.free
+    for name, size in sorted(together.items()):
+        alone = max(one for (_, storage), one in asked.items() if storage == name)
+        if size > alone and size * STORAGE_MARGIN > free[name]:
+            yield Block(
+                f"the nodes together ask for {size // GIB} GiB on shared storage {name}",
+                f"{free[name] // GIB} GiB are free there, a fifth must stay free",
             )
-    shared = Counter[str]()
-    for (host_name, name), size in sorted(asked.items()):
-        host = observed.proxmox.hosts.get(host_name)
-        if host is None or not host.online:
-            continue
-        yield from _storage(host, name, "images", size)
-        if name in host.storages and host.storages[name].shared:
-            shared[name] += size
-            if shared[name] * STORAGE_MARGIN > host.storages[name].free and shared[name] != size:
-                yield Block(
-                    f"the nodes together ask for {shared[name] // GIB} GiB on shared storage {name}",
-                    f"{host.storages[name].free // GIB} GiB are free there, a fifth must stay free",
-                )
-    for host_name in sorted({node.host for node in create}):
-        host = observed.proxmox.hosts.get(host_name)
-        if host is not None and host.online and observed.image_name not in host.images:
-            yield from _storage(host, site.proxmox.image_storage, "iso", observed.image.size)
 
 
 def _storage(host: ObservedHost, name: str, content: str, size: int) -> Iterator[Block]:
@@ -241,6 +257,20 @@ def _mappings(_site: Site, observed: ObservedSite, create: tuple[Node, ...]) -> 
                     f"two nodes on host {node.host} want the PCI mapping {gpu}",
                     "one device, one VM",
                 )
+
+
+def _lost_secrets(site: Site, observed: ObservedSite, _create: tuple[Node, ...]) -> Iterator[Block]:
+    if observed.has_secrets:
+        return
+    for node in site.nodes:
+        vm = observed.proxmox.vm(node.vmid)
+        ours = vm is not None and is_ours(site, node, vm) and vm.running
+        if ours and observed.machines[node.name].state != "maintenance":
+            yield Block(
+                f"{node.name} runs and is not in maintenance, and the secrets bundle is not there",
+                f"put it back at {site.cluster.secrets.removeprefix('file:')}: a new one would be "
+                "another cluster. If the machine is only booting, plan again in a minute",
+            )
 
 
 def _surroundings(site: Site, observed: ObservedSite, create: tuple[Node, ...]) -> Iterator[Block]:
