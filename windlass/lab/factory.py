@@ -8,7 +8,7 @@ import hashlib
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import yaml
@@ -68,15 +68,15 @@ class Schematic:
 
     @classmethod
     def read(cls, document: dict[str, Any]) -> "Schematic":
-        parts = document.get("customization") or {}
-        system = parts.get("systemExtensions") or {}
+        parts: dict[str, Any] = document.get("customization") or {}
+        system: dict[str, Any] = parts.get("systemExtensions") or {}
         return cls(
             tuple(system.get("officialExtensions") or ()), tuple(parts.get("extraKernelArgs") or ())
         )
 
     @property
     def id(self) -> str:
-        lines = []
+        lines: list[str] = []
         if self.kernel_args:
             lines += ["    extraKernelArgs:", *(f"        - {arg}" for arg in self.kernel_args)]
         if self.extensions:
@@ -139,14 +139,11 @@ class ImageFactory:
     async def _post_schematic(self, request: web.Request) -> web.Response:
         body = await request.read()
         try:
-            document = yaml.safe_load(body) or {}
+            document: Any = yaml.safe_load(body) or {}
         except yaml.YAMLError as error:
             return web.Response(status=400, text=f"yaml: {error}\n")
-        if not isinstance(document, dict) or not set(document) <= {
-            "customization",
-            "overlay",
-            "owner",
-        }:  # pyright: ignore[reportUnknownArgumentType]
+        known = {"customization", "overlay", "owner"}
+        if not isinstance(document, dict) or not known.issuperset(cast(dict[str, Any], document)):
             return web.Response(status=400, text="invalid schematic\n")
         schematic = Schematic.read(document)  # pyright: ignore[reportUnknownArgumentType]
         unknown = [name for name in schematic.extensions if name not in EXTENSIONS]

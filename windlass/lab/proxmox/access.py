@@ -22,21 +22,77 @@ ROOT = "root@pam"
 
 VM_CONFIG = ("Disk", "CPU", "Memory", "Network", "HWType", "Options", "CDROM", "Cloudinit")
 PRIVILEGES = frozenset(
-    "VM.Allocate VM.Clone VM.Migrate VM.Replicate VM.Snapshot VM.Snapshot.Rollback VM.Console VM.Backup"
-    " VM.PowerMgmt VM.Audit VM.GuestAgent.Audit VM.GuestAgent.FileRead VM.GuestAgent.FileWrite"
-    " VM.GuestAgent.FileSystemMgmt VM.GuestAgent.Unrestricted Sys.PowerMgmt Sys.Modify Sys.Incoming"
-    " Sys.AccessNetwork Sys.Console Sys.Syslog Sys.Audit Datastore.Allocate Datastore.AllocateTemplate"
-    " Datastore.AllocateSpace Datastore.Audit SDN.Allocate SDN.Use SDN.Audit User.Modify Group.Allocate"
-    " Realm.Allocate Realm.AllocateUser Pool.Allocate Pool.Audit Mapping.Modify Mapping.Use Mapping.Audit"
-    " Permissions.Modify".split()
+    [
+        "VM.Allocate",
+        "VM.Clone",
+        "VM.Migrate",
+        "VM.Replicate",
+        "VM.Snapshot",
+        "VM.Snapshot.Rollback",
+        "VM.Console",
+        "VM.Backup",
+        "VM.PowerMgmt",
+        "VM.Audit",
+        "VM.GuestAgent.Audit",
+        "VM.GuestAgent.FileRead",
+        "VM.GuestAgent.FileWrite",
+        "VM.GuestAgent.FileSystemMgmt",
+        "VM.GuestAgent.Unrestricted",
+        "Sys.PowerMgmt",
+        "Sys.Modify",
+        "Sys.Incoming",
+        "Sys.AccessNetwork",
+        "Sys.Console",
+        "Sys.Syslog",
+        "Sys.Audit",
+        "Datastore.Allocate",
+        "Datastore.AllocateTemplate",
+        "Datastore.AllocateSpace",
+        "Datastore.Audit",
+        "SDN.Allocate",
+        "SDN.Use",
+        "SDN.Audit",
+        "User.Modify",
+        "Group.Allocate",
+        "Realm.Allocate",
+        "Realm.AllocateUser",
+        "Pool.Allocate",
+        "Pool.Audit",
+        "Mapping.Modify",
+        "Mapping.Use",
+        "Mapping.Audit",
+        "Permissions.Modify",
+    ]
 ) | {f"VM.Config.{part}" for part in VM_CONFIG}
 
 # One role on `/` is all that Windlass needs.
 WINDLASS_ROLE = frozenset(
-    "Sys.Audit Sys.Modify Sys.PowerMgmt Sys.AccessNetwork Sys.Console Datastore.Allocate"
-    " Datastore.AllocateTemplate Datastore.AllocateSpace Datastore.Audit SDN.Use SDN.Audit Pool.Allocate"
-    " Pool.Audit Mapping.Audit Mapping.Use VM.Allocate VM.Audit VM.Backup VM.Clone VM.Migrate VM.PowerMgmt"
-    " VM.Snapshot VM.Snapshot.Rollback VM.GuestAgent.Audit".split()
+    [
+        "Sys.Audit",
+        "Sys.Modify",
+        "Sys.PowerMgmt",
+        "Sys.AccessNetwork",
+        "Sys.Console",
+        "Datastore.Allocate",
+        "Datastore.AllocateTemplate",
+        "Datastore.AllocateSpace",
+        "Datastore.Audit",
+        "SDN.Use",
+        "SDN.Audit",
+        "Pool.Allocate",
+        "Pool.Audit",
+        "Mapping.Audit",
+        "Mapping.Use",
+        "VM.Allocate",
+        "VM.Audit",
+        "VM.Backup",
+        "VM.Clone",
+        "VM.Migrate",
+        "VM.PowerMgmt",
+        "VM.Snapshot",
+        "VM.Snapshot.Rollback",
+        "VM.GuestAgent.Audit",
+    ]
 ) | {f"VM.Config.{part}" for part in VM_CONFIG}
 
 BUILT_IN = {

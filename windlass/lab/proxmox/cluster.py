@@ -37,7 +37,7 @@ class ProxmoxCluster:
         self.datacenter = Datacenter(world, guests, hosts)
         self._hosts = hosts
         self._servers: list[asyncio.Server] = []
-        self._handlers: list[web.Server[web.BaseRequest]] = []
+        self._handlers: list[web.Server] = []
         self._watchers: list[asyncio.Task[None]] = []
         self._recorder: Recorder | None = None
         faults.declare(world.faults)
@@ -82,7 +82,7 @@ class ProxmoxCluster:
                     self._world.folder / "pki", str(fault.args.get("kind", "self-signed")), names
                 )
 
-        good.sni_callback = choose  # pyright: ignore[reportAttributeAccessIssue]
+        good.sni_callback = choose
         if self._recorder is None:
             raise RuntimeError("listen before start")
         handler = web.Server(

@@ -1,5 +1,6 @@
 """The state of the simulated cluster, shared by all calls: hosts, VMs, storages, tasks, users, and what stands in for
-the hypervisor's work on its guests."""
+the hypervisor's work on its guests.
+"""
 
 import asyncio
 from dataclasses import dataclass, field, replace

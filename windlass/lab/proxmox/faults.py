@@ -70,7 +70,7 @@ class WireFault:
     @property
     def executes(self) -> bool:
         """Whether the call takes effect although its answer is spoiled."""
-        if self.fault.name in ("pve-html",):
+        if self.fault.name == "pve-html":
             return False
         default = {"pve-proxy-error": self._status != 595, "pve-reset": False}.get(
             self.fault.name, True

@@ -1,9 +1,8 @@
 """How a simulated host fetches from the web: by the lab's own names, never by the machine's."""
 
-import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -42,7 +41,7 @@ class _Names(AbstractResolver):
 @asynccontextmanager
 async def fetched(
     world: World, method: str, url: str, *, verify: bool
-) -> AsyncIterator[aiohttp.ClientResponse]:
+) -> AsyncGenerator[aiohttp.ClientResponse]:
     """The answer to one request of a host.
 
     Raises:
@@ -68,5 +67,5 @@ async def fetched(
         raise Refusal(f"wget: ERROR: The certificate of '{host}' is not trusted.") from untrusted
     except aiohttp.ClientError as error:
         raise Refusal(f"wget: failed: {type(error).__name__}: {error}") from error
-    except asyncio.TimeoutError as late:
+    except TimeoutError as late:
         raise Refusal("wget: Read error (Connection timed out) in headers.") from late

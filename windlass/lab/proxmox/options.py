@@ -28,12 +28,13 @@ _OPTIONS = {
     "root": "args?:s arch?:{x86_64|aarch64} lock?:{backup|clone|create|migrate|rollback|snapshot|snapshot-delete|suspending|suspended}",
 }  # fmt: skip
 
-OPTIONS: dict[str, Parameter] = {}
-PRIVILEGE: dict[str, str] = {}
-for _privilege, _text in _OPTIONS.items():
-    _found = table(_text)
-    OPTIONS |= _found
-    PRIVILEGE |= dict.fromkeys(_found, _privilege)
+_TABLES = {privilege: table(text) for privilege, text in _OPTIONS.items()}
+OPTIONS: dict[str, Parameter] = {
+    name: one for found in _TABLES.values() for name, one in found.items()
+}
+PRIVILEGE: dict[str, str] = {
+    name: privilege for privilege, found in _TABLES.items() for name in found
+}
 
 DRIVE = re.compile(r"(scsi|virtio|sata|ide)\d+|efidisk0|tpmstate0")
 NET = re.compile(r"net\d+")

@@ -8,7 +8,7 @@ bound it. `name[n]` stands for `name0`, `name1`, ...
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from windlass.lab.proxmox.refusals import bad_parameters
 
@@ -146,16 +146,16 @@ def check(value: Any, wanted: Parameter) -> tuple[Any, str]:
 
 def _typed(value: Any, wanted: Parameter) -> tuple[Any, str]:
     if wanted.kind == "array":
-        return (value if isinstance(value, list) else [value]), ""
+        return (cast(list[Any], value) if isinstance(value, list) else [value]), ""
     if isinstance(value, list) and wanted.format.endswith("-list"):
-        value = ",".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        value = ",".join(map(str, cast(list[Any], value)))
     if isinstance(value, bool):
         if wanted.kind == "boolean":
             return int(value), ""
         return value, f"type check ('{wanted.kind}') failed - got JSON::PP::Boolean"
     if isinstance(value, list | dict):
         return (
-            value,
+            cast(Any, value),
             f"type check ('{wanted.kind}') failed - got {'ARRAY' if isinstance(value, list) else 'HASH'}",
         )
     return _scalar(str(value), wanted.kind)

@@ -1,7 +1,7 @@
 """What was asked and answered, one JSON line a request, so that any test can hold it against the contract."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -33,12 +33,12 @@ class Recorder:
 
 def _masked(value: Any) -> Any:
     if isinstance(value, dict):
-        pairs: dict[str, Any] = value
+        pairs = cast(dict[str, Any], value)
         return {
             key: "***" if key in _SECRET and isinstance(inner, str) else _masked(inner)
             for key, inner in pairs.items()
         }
     if isinstance(value, list):
-        items: list[Any] = value
+        items = cast(list[Any], value)
         return [_masked(inner) for inner in items]
     return value

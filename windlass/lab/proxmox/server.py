@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-import windlass.lab.proxmox.api  # noqa: F401 - fills the route table
+import windlass.lab.proxmox.api  # noqa: F401 # pyright: ignore[reportUnusedImport] - fills the route table
 from windlass.lab.oplog import Actor
 from windlass.lab.proxmox.access import Identity, unauthorized
 from windlass.lab.proxmox.datacenter import Datacenter

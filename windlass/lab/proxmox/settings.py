@@ -63,7 +63,7 @@ def _check_one(call: Call, option: str, value: str, vmid: int) -> None:
 
 
 def _check_drive(call: Call, storage: str, value: str) -> None:
-    if "/" == value[:1]:
+    if value[:1] == "/":
         raise Refusal("Only root can pass arbitrary filesystem paths.")
     if "media=cdrom" in value:
         _need_any(

@@ -34,6 +34,7 @@ class Tasks:
         self._section = world.store.section("proxmox.tasks")
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._number = 1000 + len(self._section)
+        self._ends = False
 
     def recover(self) -> None:
         """Tasks that a former lab left running ended when it died."""
@@ -42,6 +43,8 @@ class Tasks:
                 self._end(upid, "unexpected status")
 
     async def stop(self) -> None:
+        """The lab ends: what runs is cut off as by a power cut, and the next start finds it so."""
+        self._ends = True
         workers = list(self._workers.values())
         for worker in workers:
             worker.cancel()
@@ -71,7 +74,8 @@ class Tasks:
         except Refusal as refusal:
             self._end(upid, refusal.text.replace("\n", " ").strip())
         except asyncio.CancelledError:
-            self._end(upid, "interrupted by signal" if doc["node"] else "unexpected status")
+            if not self._ends:
+                self._end(upid, "interrupted by signal")
             raise
         finally:
             self._workers.pop(upid, None)

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -109,7 +109,7 @@ class Vms:
         del self._section[str(vmid)]
 
     @asynccontextmanager
-    async def flock(self, vmid: int, wait: float = FLOCK_WAIT_S) -> AsyncIterator[None]:
+    async def flock(self, vmid: int, wait: float = FLOCK_WAIT_S) -> AsyncGenerator[None]:
         """The lock file of a VM: held while its configuration or power changes.
 
         Raises:

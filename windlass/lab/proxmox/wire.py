@@ -1,7 +1,7 @@
 """Proxmox VE's HTTP, as it is rather than as it should be: how requests are decoded and answers are worded."""
 
 import email.utils
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, unquote_plus
 
 import orjson
@@ -26,7 +26,7 @@ def decode_form(text: str) -> dict[str, Any]:
         name, value = (unquote_plus(part) for part in pair.split("=")[:2])
         if name in found:
             before = found[name]
-            found[name] = [*(before if isinstance(before, list) else [before]), value]  # pyright: ignore[reportUnknownVariableType]
+            found[name] = [*(before if isinstance(before, list) else [before]), value]
         else:
             found[name] = value
     return found
@@ -67,7 +67,7 @@ def _decode_json(body: bytes) -> dict[str, Any]:
         raise Refusal(f"malformed JSON string: {error}", status=500) from error
     if not isinstance(found, dict):
         raise Refusal("JSON body is not an object", status=500)
-    return found
+    return cast(dict[str, Any], found)
 
 
 def answer(data: Any, extra: dict[str, Any]) -> web.Response:
@@ -118,6 +118,6 @@ def _headed(response: web.Response) -> web.Response:
             "Date": now,
         }
     )
-    if response.body and len(response.body) > 1024:  # pyright: ignore
+    if isinstance(response.body, bytes) and len(response.body) > 1024:
         response.enable_compression()
     return response

@@ -240,7 +240,7 @@ async def update_role(call: Call) -> Any:
             if name in BUILT_IN
             else f"role '{name}' does not exist"
         )
-    before = roles_[name]["privs"] if call.flag("append") else []
+    before: list[str] = roles_[name]["privs"] if call.flag("append") else []
     roles_[name] = {"privs": sorted({*before, *_privileges(call.text("privs"))})}
     call.dc.world.oplog.append(
         "role_update", f"role/{name}", before=None, after=None, actor=call.actor

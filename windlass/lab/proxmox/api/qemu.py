@@ -283,15 +283,16 @@ async def _take_over(
 async def _drop_drive(dc: Datacenter, found: Vm, option: str, value: str, *, force: bool) -> None:
     """A disk that is taken out becomes `unusedN`; an unused one that is deleted is freed."""
     if not DRIVE.fullmatch(option) and not option.startswith("unused"):
-        return
+        return None
     file = value if option.startswith("unused") else parse(option, value)["file"]
     volume = dc.storages.find(found.node, file)
     if volume is None or volume.content != "images":
-        return
+        return None
     if option.startswith("unused") or force or "cloudinit" in file:
         return await drives.remove(dc, volume)
     slot = next(f"unused{n}" for n in range(256) if f"unused{n}" not in found.config)
     found.config[slot] = file
+    return None
 
 
 @serves(

@@ -263,6 +263,7 @@ async def _download(call: Call, storage: str, kind: str, name: str, say: Say) ->
         after={"size": size},
         actor=call.actor,
     )
+    return None
 
 
 def _already_there(call: Call, target: Path, shown: str, say: Say) -> None:
