@@ -1,6 +1,7 @@
 """Where a crash sweep kills: five points of every step with an effect. Free when WINDLASS_FAILPOINT is not set.
 
-`WINDLASS_FAILPOINT=step/key:phase[:nth]=kill9|term|stop|sleep(S)|raise|enospc`
+`WINDLASS_FAILPOINT=step/key:phase[:nth]=kill9|term|stop|sleep(S)|raise|enospc`, and more of them behind commas. The one
+that comes first fails first; a kill says on stderr which one it was, for nobody can be asked afterwards.
 """
 
 import errno
@@ -10,26 +11,31 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from windlass.errors import BadInputError, RefusedError, UnreachableError
 
+HANDLED_S = 0.3
 VARIABLE = "WINDLASS_FAILPOINT"
 PHASES = ("pre_intent", "post_intent", "mid_effect", "post_effect", "post_done")
+# Held from the word about a kill to the death: no second one is announced by a dying process.
+_DYING = threading.Lock()
 _FORM = re.compile(
-    r"(?P<key>[^:=]+):(?P<phase>\w+)(?::(?P<nth>\d+))?=(?P<what>kill9|term|stop|raise|enospc|sleep\((?P<s>[\d.]+)\))"
+    rf"(?P<key>[^=,]+):(?P<phase>{'|'.join(PHASES)})(?::(?P<nth>\d+))?="
+    r"(?P<what>kill9|term|stop|raise|enospc|sleep\((?P<s>[\d.]+)\))"
 )
 
 
 @dataclass
 class Failpoints:
-    """What is to fail where. `at` is called by the step protocol at every phase."""
+    """What is to fail where, and what else. `at` is called by the step protocol at every phase."""
 
     key: str = ""
     phase: str = ""
     nth: int = 1
     what: str = ""
     seconds: float = 0
+    more: tuple["Failpoints", ...] = ()
     seen: Counter[str] = field(default_factory=Counter[str])
 
     @classmethod
@@ -45,21 +51,13 @@ class Failpoints:
             return cls()
         if not lab:
             raise RefusedError(f"{VARIABLE} is set and this site is no lab: unset it")
-        found = _FORM.fullmatch(asked)
-        if found is None or found["phase"] not in PHASES:
-            raise BadInputError(
-                f"{VARIABLE}={asked}: write step/key:phase[:nth]=what; phases are {', '.join(PHASES)}"
-            )
-        return cls(
-            found["key"],
-            found["phase"],
-            int(found["nth"] or 1),
-            found["what"],
-            float(found["s"] or 0),
-        )
+        first, *more = (_failpoint(one) for one in asked.split(","))
+        return replace(first, more=tuple(more))
 
     def at(self, key: str, phase: str) -> None:
         """Fail here, if this is the place and the time."""
+        for other in self.more:
+            other.at(key, phase)
         if key != self.key or phase != self.phase:
             return
         self.seen[phase] += 1
@@ -68,9 +66,13 @@ class Failpoints:
 
     def _fail(self) -> None:
         if self.what == "kill9":
-            os.kill(os.getpid(), signal.SIGKILL)
+            with _DYING:
+                os.write(2, f"failpoint {self.key}:{self.phase}\n".encode())
+                os.kill(os.getpid(), signal.SIGKILL)
         elif self.what == "term":
             os.kill(os.getpid(), signal.SIGTERM)
+            # The main thread handles it when it gets to run; this one must not be done before.
+            threading.Event().wait(HANDLED_S)
         elif self.what == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
         elif self.what == "raise":
@@ -79,3 +81,18 @@ class Failpoints:
             raise OSError(errno.ENOSPC, "failpoint: no space left on device")
         else:
             threading.Event().wait(self.seconds)
+
+
+def _failpoint(asked: str) -> Failpoints:
+    found = _FORM.fullmatch(asked)
+    if found is None:
+        raise BadInputError(
+            f"{VARIABLE}={asked}: write step/key:phase[:nth]=what; phases are {', '.join(PHASES)}"
+        )
+    return Failpoints(
+        found["key"],
+        found["phase"],
+        int(found["nth"] or 1),
+        found["what"],
+        float(found["s"] or 0),
+    )
