@@ -13,6 +13,7 @@ WindlassError
 `-- PermanentError        a retry changes nothing: a human decides
     |-- BadInputError     what a person wrote makes no sense; names file, line, key
     |-- RefusedError      the API understood the request and said no
+    |   `-- DeniedError   because of who asks: with mended credentials the same operation goes on
     |-- PreflightError    the cluster is not fit for this operation
     `-- TimedOutError     a condition did not come true in time
 """
@@ -75,6 +76,10 @@ class BadInputError(PermanentError):
 
 class RefusedError(PermanentError):
     """The API understood the request and said no."""
+
+
+class DeniedError(RefusedError):
+    """The API does not accept the credentials, or they are not enough; nothing is wrong with the site."""
 
 
 class PreflightError(PermanentError):

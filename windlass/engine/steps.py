@@ -4,7 +4,8 @@ The protocol in one place. What an action is, it does not know; what happened, i
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import Event
@@ -19,6 +20,7 @@ from windlass.engine.records import Operation, StepState
 from windlass.errors import (
     AmbiguousError,
     BusyError,
+    DeniedError,
     FrozenError,
     NeedsHumanError,
     NotReadyError,
@@ -111,7 +113,7 @@ class _Attempt:
         )  # fmt: skip
         self.fail.at(self.step.key, "post_intent")
         self._guard(deaths)
-        evidence = self._already() if self.sent is None else self._earlier(self.sent)
+        evidence = self._first_look() if self.sent is None else self._earlier(self.sent)
         if evidence is None:
             evidence = self._effect()
         self.fail.at(self.step.key, "post_effect")
@@ -140,6 +142,12 @@ class _Attempt:
             return self.action.goal()
         except TransientError:
             return None
+
+    def _first_look(self) -> JsonObject | None:
+        if self.before.effects:
+            return self._already()
+        with _nothing_sent():
+            return self._already()
 
     def _earlier(self, since: datetime) -> JsonObject | None:
         """Evidence of an effect that an earlier attempt sent; None: go on from the guard."""
@@ -217,11 +225,8 @@ class _Attempt:
     def _call(self) -> JsonObject | None:
         """The one call, right behind its guard. A TransientError means that nothing was sent."""
         self._guard(0)
-        try:
+        with _nothing_sent():
             self.action.preconditions()
-        except RefusedError as differs:
-            # Nothing was sent: this is the guard's no, and not the target's.
-            raise PreflightError(str(differs)) from differs
         self.hold.check()
         self.calls += 1
         self.sent = self.sent or datetime.now(UTC)
@@ -359,6 +364,17 @@ class _Attempt:
         self.journal.write_step(
             self.operation, self.step.key, phase, said, epoch=self.hold.epoch, **columns
         )
+
+
+@contextmanager
+def _nothing_sent() -> Generator[None]:
+    """What is refused here is the guard's no and not the target's: the site is not what the plan was made for."""
+    try:
+        yield
+    except DeniedError:
+        raise
+    except RefusedError as differs:
+        raise PreflightError(str(differs)) from differs
 
 
 def _state_after(why: BaseException) -> str:

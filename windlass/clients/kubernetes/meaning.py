@@ -10,6 +10,7 @@ from typing import Any
 
 from windlass.errors import (
     AmbiguousError,
+    DeniedError,
     NotReadyError,
     RefusedError,
     UnreachableError,
@@ -39,7 +40,8 @@ def translate(status: int, body: Mapping[str, Any], method: str, path: str) -> W
             return NotReadyError(f"Kubernetes has a newer object at {said}")
     elif status == HTTPStatus.GONE:
         return NotReadyError(f"Kubernetes compacted the list while it was read, at {said}")
-    return RefusedError(f"Kubernetes refused {said}")
+    denied = status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+    return (DeniedError if denied else RefusedError)(f"Kubernetes refused {said}")
 
 
 def unanswered(method: str, path: str, why: str) -> WindlassError:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from windlass.clients.proxmox.wire import RefusalError
 from windlass.errors import (
     AmbiguousError,
+    DeniedError,
     NotReadyError,
     RefusedError,
     UnreachableError,
@@ -49,7 +50,8 @@ def translate(error: RefusalError, method: str, path: str, token_id: str) -> Win
     if LOCKED.search(reason):
         return NotReadyError(f"Proxmox is busy at {path}: {reason}")
     remedy = _remedy(error.status, reason, token_id)
-    return RefusedError(f"Proxmox refused {call}: {reason}{remedy}")
+    denied = error.status in (UNAUTHENTICATED, FORBIDDEN)
+    return (DeniedError if denied else RefusedError)(f"Proxmox refused {call}: {reason}{remedy}")
 
 
 def unanswered(method: str, path: str, why: str) -> WindlassError:
