@@ -8,7 +8,7 @@ import logging
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from prefect import Flow
 from prefect.automations import Automation
@@ -50,10 +50,10 @@ def schedule_of(entry: ScheduleEntry) -> Schedule:
 
 def flow_of(entry: DeploymentEntry) -> Flow[Any, Any]:
     module, _, name = entry.entrypoint.rpartition(".")
-    flow = getattr(import_module(module), name)
+    flow: Any = getattr(import_module(module), name)
     if not isinstance(flow, Flow):
         raise TypeError(f"{entry.entrypoint} is not a flow")
-    return flow
+    return cast("Flow[Any, Any]", flow)
 
 
 def build(definitions: Definitions) -> Runner:
@@ -77,7 +77,8 @@ def build(definitions: Definitions) -> Runner:
 def end_silent_runs() -> None:
     """Prefect itself never notices a process that died together with its runner; this automation does."""
     try:
-        Automation.read(name=SILENT_RUNS).delete()
+        # Prefect's methods answer at once where no event loop runs, which its types do not say.
+        cast(Any, Automation.read(name=SILENT_RUNS)).delete()
     except ValueError:
         logger.debug("no automation %s to replace", SILENT_RUNS)
     Automation(
@@ -93,6 +94,8 @@ def end_silent_runs() -> None:
         ),
         actions=[
             ChangeFlowRunState(
+                name="Crashed",
+                force=False,
                 state=StateType.CRASHED,
                 message="No heartbeat for 90 s. The journal knows how far it came: retry this run, or windlass resume.",
             )

@@ -1,6 +1,6 @@
 """Bootstrap: from a site file to a running cluster with its GitOps layers rolled out, proven at the end."""
 
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -17,7 +17,7 @@ from windlass.plans.bootstrap import BootstrapRequest, plan_bootstrap
     flow_run_name="{site}: bootstrap, {mode}",
     retries=0,
     persist_result=False,
-    task_runner=ThreadPoolTaskRunner(max_workers=64),
+    task_runner=cast(Any, ThreadPoolTaskRunner(max_workers=64)),
 )
 def bootstrap(
     site: Annotated[

@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable
 from contextvars import copy_context
 from threading import Event
-from typing import Self
+from typing import Any, Self, cast
+from uuid import UUID
 
 import httpx
 from prefect import Task, task
@@ -66,7 +67,10 @@ class PrefectTasks:
         def start(step: Step, finished: Finished) -> None:
             named = run_one.with_options(name=step.action, task_run_name=step.key)
             before = [futures[key] for key in step.waits_for]
-            future = named.submit(self._operation, step.key, wait_for=before)
+            future = cast(
+                "PrefectFuture[None]",
+                cast(Any, named).submit(self._operation, step.key, wait_for=before),
+            )
             futures[step.key] = future
 
             def ended(done: PrefectFuture[None]) -> None:
@@ -139,7 +143,7 @@ class _Progress:
 
     def _update(self, percent: float) -> None:
         try:
-            update_progress_artifact(self._artifact, progress=percent)
+            update_progress_artifact(cast(UUID, self._artifact), progress=percent)
         except (httpx.HTTPError, PrefectException) as error:
             # Shown for people; what was done is in the journal.
             logger.warning("the progress artifact could not be updated: %s", error)

@@ -105,7 +105,8 @@ def _up(args: argparse.Namespace) -> int:
     for option in ("site", "host_memory", "repository"):
         if (value := getattr(args, option)) is not None:
             command += [f"--{option.replace('_', '-')}", str(value)]
-    command += [part for url in args.url or [] for part in ("--url", url)]
+    urls: list[str] = args.url or []
+    command += [part for url in urls for part in ("--url", url)]
     if not args.detach:
         os.execv(sys.executable, command)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
