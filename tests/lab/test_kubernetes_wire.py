@@ -117,9 +117,6 @@ OWNED = {
 }
 
 
-BUSY = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nbusy"
-
-
 @pytest.mark.parametrize(
     ("call", "says", "error", "text"),
     [

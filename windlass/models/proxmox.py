@@ -171,13 +171,11 @@ class VmConfig(Answer):
 
 
 class VmStatus(Answer):
-    """A VM right now, asked of its own host. `qmpstatus` tells paused and io-error from running."""
+    """A VM right now, asked of its own host."""
 
     status: str
-    qmpstatus: str = ""
     lock: str | None = None
     uptime: timedelta = timedelta(0)
-    ha_managed: bool = Field(default=False, validation_alias=AliasPath("ha", "managed"))
 
     @property
     def is_running(self) -> bool:
@@ -198,7 +196,6 @@ class UrlMetadata(Answer):
 
     size: int = 0
     """0 where the server does not say."""
-    mimetype: str | None = None
     filename: str | None = None
 
 

@@ -76,7 +76,6 @@ class Service:
     state: str
     healthy: bool
     message: str = ""
-    last_event: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,11 +86,6 @@ class EtcdMember:
     hostname: str
     peer_urls: tuple[str, ...]
     is_learner: bool
-
-    @property
-    def hex_id(self) -> str:
-        """As etcd and talosctl print it."""
-        return f"{self.id:016x}"
 
 
 @dataclass(frozen=True)

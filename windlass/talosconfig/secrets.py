@@ -27,7 +27,6 @@ TOKEN_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 TOKEN_LENGTH = 22
 # The last multiple of 36 in a byte: what lies beyond would prefer some letters.
 EVEN_BYTES = 252
-AUTHORITIES = ("etcd", "k8s", "k8saggregator", "os")
 
 
 @dataclass(frozen=True, repr=False)

@@ -31,7 +31,7 @@ def translate(status: int, body: Mapping[str, Any], method: str, path: str) -> W
     said = f"{method} {path}: {_said(status, body)}"
     causes = causes_of(body)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return NotReadyError(f"Kubernetes is busy at {said}")
+        return NotReadyError(f"Kubernetes is busy at {said}", after_s=_asked(body))
     if status in LOST and not str(body.get("message")).startswith(UNTYPED):
         return unanswered(method, path, _said(status, body))
     if status == HTTPStatus.CONFLICT and body.get("reason") == "Conflict":
@@ -51,6 +51,15 @@ def unanswered(method: str, path: str, why: str) -> WindlassError:
     return AmbiguousError(
         f"Kubernetes gave no answer to {method} {path}, it may have been done: {why}"
     )
+
+
+def _asked(body: Mapping[str, Any]) -> float:
+    details: dict[str, Any] = body.get("details") or {}
+    try:
+        return max(float(details.get("retryAfterSeconds") or 0), 0)
+    except ValueError:
+        # Retry-After may be a date; then our own pace is as good.
+        return 0
 
 
 def causes_of(body: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -169,11 +169,6 @@ class ProxmoxClient:
         members = [member for pool in found for member in pool.members]
         return Pool(name=name, vmids=frozenset(m.vmid for m in members if m.vmid is not None))
 
-    def ensure_pool(self, name: str) -> None:
-        """Make the pool unless it is there; safe to call again."""
-        if self.pool(name) is None:
-            self._write("POST", "pools", poolid=name)
-
     # Storage
 
     def content(self, host: str, storage: str, kind: str) -> tuple[Volume, ...]:
@@ -237,13 +232,6 @@ class ProxmoxClient:
         """Pull the plug; `overrule_shutdown` ends a running shutdown that holds the lock."""
         settings = {"overrule-shutdown": True} if overrule_shutdown else {}
         return self._task("POST", "nodes", host, "qemu", vmid, "status", "stop", **settings)
-
-    def shutdown_vm(
-        self, host: str, vmid: int, timeout: timedelta, *, force_stop: bool = False
-    ) -> Upid:
-        """Press the power button; with `force_stop` the plug is pulled when `timeout` is over."""
-        settings = {"timeout": int(timeout.total_seconds()), "forceStop": force_stop}
-        return self._task("POST", "nodes", host, "qemu", vmid, "status", "shutdown", **settings)
 
     def destroy_vm(self, host: str, vmid: int, *, purge: bool = True) -> Upid:
         """Remove a stopped VM and the disks in its configuration; other volumes stay.

@@ -186,7 +186,6 @@ class TalosClient:
                 state=found.state,
                 healthy=found.health.healthy or found.health.unknown,
                 message=found.health.last_message,
-                last_event=found.events.events[-1].msg if found.events.events else "",
             )
             for found in _one(reply.messages).services
         )

@@ -1,4 +1,4 @@
-"""Certificates that no client should take: expired, for another name, signed by nobody."""
+"""Certificates that no client should take: out of their time, for another name, signed by nobody or by another."""
 
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -15,9 +15,13 @@ def wrong_certificate(folder: Path, kind: str, names: list[str]) -> ssl.SSLConte
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.now(UTC)
     end = now - timedelta(days=1) if kind == "expired" else now + timedelta(days=30)
+    begin = now + timedelta(days=1) if kind == "not-yet-valid" else now - timedelta(days=60)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pve")])
     if kind == "self-signed":
         issuer, signer = subject, key
+    elif kind == "wrong-ca":
+        issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Somebody Else CA")])
+        signer = ec.generate_private_key(ec.SECP256R1())
     else:
         authority = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
         loaded = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
@@ -36,7 +40,7 @@ def wrong_certificate(folder: Path, kind: str, names: list[str]) -> ssl.SSLConte
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=60))
+        .not_valid_before(begin)
         .not_valid_after(end)
         .add_extension(
             x509.SubjectAlternativeName([x509.DNSName(name) for name in said]), critical=False

@@ -13,12 +13,6 @@ def everybody(_access: Access, _identity: Identity, _given: Mapping[str, Any]) -
     """Any login will do."""
 
 
-def root_only(_access: Access, identity: Identity, _given: Mapping[str, Any]) -> None:
-    """No entry in the permission table means root@pam."""
-    if not identity.is_root:
-        raise forbidden("user != root@pam")
-
-
 def perm(path: str, *privileges: str) -> Check:
     """All privileges at `path`, whose `{names}` are parameters; a missing parameter fails without a reason."""
 

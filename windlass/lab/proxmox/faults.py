@@ -31,7 +31,7 @@ DECLARED = {
     "pve-lost-upid": "a task runs and nobody finds it: type=, vmid=, node=",
     "pve-io-error": "a running VM shows io-error: vmid=",
     "download-truncated": "half of a download arrives: node=",
-    "tls-wrong-certificate": "a host shows a wrong certificate: kind= (expired, wrong-name, self-signed), node=",
+    "tls-wrong-certificate": "a host shows a wrong certificate: kind= (expired, not-yet-valid, wrong-name, wrong-ca, self-signed), node=",
 }  # fmt: skip
 
 # The proxy's own patience with a silent host, in seconds.
