@@ -15,6 +15,7 @@ from windlass.clients.kubernetes import KubernetesClient
 from windlass.errors import (
     AmbiguousError,
     BadInputError,
+    DeniedError,
     NotReadyError,
     RefusedError,
     UnreachableError,
@@ -155,8 +156,8 @@ OWNED = {
         (write, refusal(409, "Conflict", "1 conflict", causes=[OWNED]), RefusedError, r"\.data\.x"),
         (write, refusal(409, "AlreadyExists", "exists"), RefusedError, "AlreadyExists"),
         (write, refusal(422, "Invalid", "is invalid"), RefusedError, "Invalid"),
-        (read, refusal(401, "Unauthorized", "Unauthorized"), RefusedError, "401"),
-        (read, refusal(403, "Forbidden", "cannot get resource"), RefusedError, "cannot get"),
+        (read, refusal(401, "Unauthorized", "Unauthorized"), DeniedError, "401"),
+        (read, refusal(403, "Forbidden", "cannot get resource"), DeniedError, "cannot get"),
         (read, refusal(410, "Expired", "too old"), NotReadyError, "compacted"),
         (read, Reset(), UnreachableError, "no answer"),
         (write, Reset(), AmbiguousError, "may have been done"),
