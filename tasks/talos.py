@@ -106,7 +106,8 @@ class Maintenance(SiteAction):
 class ApplyConfig(SiteAction):
     """The machine took its configuration and answers with the site's own CA.
 
-    Only a machine in maintenance is configured, over a connection pinned to the fingerprint seen before.
+    Only a machine in maintenance is configured, over a connection pinned to the fingerprint seen before, and only
+    with what it accepts in a dry run.
     """
 
     patience = "install"
@@ -120,11 +121,12 @@ class ApplyConfig(SiteAction):
             raise NotReadyError(f"{self.node.name} is not configured yet: {stranger}") from stranger
 
     def preconditions(self) -> None:
+        expected = self.evidence(f"talos.maintenance/{self.node.name}")["uuid"]
         with self.connect.maintenance(self.node, self._pins) as talos:
             uuid = talos.identity().uuid
-        expected = self.evidence(f"talos.maintenance/{self.node.name}")["uuid"]
-        if uuid != expected:
-            raise PreflightError(f"{self.node.name} now has UUID {uuid}, was {expected}")
+            if uuid != expected:
+                raise PreflightError(f"{self.node.name} now has UUID {uuid}, was {expected}")
+            talos.apply_config(node_config(self, self.node), mode="auto", dry_run=True)
 
     def effect(self) -> JsonObject | None:
         config = node_config(self, self.node)

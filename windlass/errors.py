@@ -32,7 +32,14 @@ class UnreachableError(TransientError):
 
 
 class NotReadyError(TransientError):
-    """An answer came, but not the one waited for; the message is the reason a human reads."""
+    """An answer came, but not the one waited for; the message is the reason a human reads.
+
+    `after_s` is how many seconds the other side asked to be left alone, 0 when it did not say.
+    """
+
+    def __init__(self, message: str, *, after_s: float = 0) -> None:
+        super().__init__(message)
+        self.after_s = after_s
 
 
 class AmbiguousError(WindlassError):

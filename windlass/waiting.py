@@ -11,7 +11,7 @@ from datetime import timedelta
 from threading import Event
 from typing import TypeVar
 
-from windlass.errors import ParkedError, TimedOutError, TransientError
+from windlass.errors import NotReadyError, ParkedError, TimedOutError, TransientError
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,8 @@ def wait_for(
             if str(not_yet) != said:
                 said = str(not_yet)
                 logger.info("waiting for %s: %s", condition, said)
-        _pause(min(interval, max(deadline - time.monotonic(), 0)), condition, stop)
+            asked = not_yet.after_s if isinstance(not_yet, NotReadyError) else 0
+        _pause(min(max(interval, asked), max(deadline - time.monotonic(), 0)), condition, stop)
         interval = min(interval * pace.factor, pace.longest.total_seconds())
 
 

@@ -83,17 +83,26 @@ class FaultyLab(RunningLab):
 
     def hurry(self, **seconds: float) -> None:
         """Deadlines of this site, in real seconds: a test that waits for one should not wait long."""
-        site = yaml.safe_load(self.site_file.read_text())
+        site = self.document
         site["pace"] |= {name: f"PT{value}S" for name, value in seconds.items()}
         self.site_file.write_text(yaml.safe_dump(site, sort_keys=False))
 
     def describe(self, **changes: Any) -> None:
         """Change the site file: `proxmox__storage="fast"` sets one key of a section."""
-        site = yaml.safe_load(self.site_file.read_text())
+        site = self.document
         for path, value in changes.items():
             section, _, key = path.partition("__")
             site[section][key] = value
         self.site_file.write_text(yaml.safe_dump(site, sort_keys=False))
+
+    def describe_reach(self, reach: Mapping[str, str]) -> None:
+        """The site is reached over there from now on."""
+        self.site_file.write_text(
+            yaml.safe_dump({**self.document, "reach": dict(reach)}, sort_keys=False)
+        )
+
+    def active_faults(self) -> list[dict[str, Any]]:
+        return self.json("lab", "fault", "list", "--dir", str(self.folder))["active"]
 
     def requests(self, *methods: str) -> list[dict[str, Any]]:
         """What Proxmox was asked, in order; writes unless said else."""
