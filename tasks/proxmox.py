@@ -246,7 +246,6 @@ class StartVm(_Task):
 
     kind = "qmstart"
     patience = "vm"
-    effort = "vm"
     resume = Resume.REPEAT
 
     def goal(self) -> JsonObject:

@@ -39,7 +39,6 @@ class SiteAction(ABC):
 
     resume = Resume.REPEAT
     patience = "ready"
-    effort = "call"
 
     def __init__(self, context: Context) -> None:
         self.loaded = context.loaded
@@ -53,10 +52,10 @@ class SiteAction(ABC):
     def timing(self) -> Timing:
         pace = self.site.pace
         return Timing(
-            effect=duration(self.site, self.effort),
+            effect=pace.call,
             goal=duration(self.site, self.patience),
             pace=Pace(first=pace.first, longest=pace.longest),
-            begin=max(duration(self.site, self.effort), duration(self.site, self.patience)),
+            begin=max(pace.call, duration(self.site, self.patience)),
         )
 
     @property

@@ -429,13 +429,17 @@ class Journal:
                 self._append(db, "unlock", site, "", {"epoch": epoch})
 
     def calls_end(self, site: str) -> float:
-        """When (seconds since 1970) no call that was ever begun on the site can still be under way."""
+        """When (seconds since 1970) no call that was ever begun on the site can still be under way.
+
+        A call whose handle is known was answered, and is under way no more.
+        """
         with self._reading() as db:
             rows = db.execute(
                 select(steps.c.intent, steps.c.deadline).where(
                     steps.c.site == site,
                     steps.c.state.in_(("intent", "running")),
                     steps.c.intent.is_not(None),
+                    steps.c.handle.is_(None),
                 )
             ).all()
         # A clock that was set back must not make a call longer than its deadline.

@@ -86,6 +86,15 @@ def test_a_death_before_the_call_leaves_nothing_to_wait_for(bench: Bench):
     assert bench.journal.calls_end("harbour") == 0
 
 
+def test_only_a_call_without_an_answer_is_waited_for(bench: Bench, tmp_path: Path):
+    answered = Bench(tmp_path / "answered")
+    die(bench.folder, "mid_effect")
+    die(answered.folder, "post_effect")
+
+    assert bench.journal.calls_end("harbour") > 0
+    assert answered.journal.calls_end("harbour") == 0
+
+
 class BadTask(Thing):
     """A thing whose first task ends badly."""
 
