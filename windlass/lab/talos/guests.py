@@ -4,6 +4,9 @@ import asyncio
 import logging
 from typing import Any
 
+from windlass.lab.controllers import kubelet
+from windlass.lab.controllers.argocd import applications
+from windlass.lab.kubernetes import faults as kubernetes_faults
 from windlass.lab.machine import Hardware, Hypervisor, Medium
 from windlass.lab.talos.calls import answered
 from windlass.lab.talos.cluster import Cluster
@@ -41,6 +44,10 @@ class TalosGuests:
         self.fleet = Fleet(world, disks, etcd)
         if kubernetes:
             self.fleet.kubernetes = Cluster(self.fleet)
+            # Known before the cluster is: a fault may wait for what does not run yet.
+            kubernetes_faults.declare(world.faults)
+            for name, does in (kubelet.FAULTS | applications.FAULTS).items():
+                world.faults.declare(name, does)
         self._lives: dict[int, asyncio.Task[None]] = {}
         for name, does in FAULTS.items():
             world.faults.declare(name, does)
