@@ -141,6 +141,7 @@ async def _start_etcd(machine: Machine) -> None:
         await clock.sleep(latency.etcd_health)
     await clock.sleep(latency.etcd_health)
     machine.services.check("etcd", healthy=True)
+    machine.record("etcd_healthy", LAB, after=f"{data.member:016x}")
     if machine.fleet.kubernetes is not None:
         await machine.fleet.kubernetes.control_plane_up(machine)
 

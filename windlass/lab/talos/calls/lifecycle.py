@@ -69,14 +69,19 @@ async def reboot(call: Call[pb.RebootRequest]) -> pb.Action:
     action = Action(
         "reboot", call.caller.actor, is_powercycle=call.request.mode == pb.RebootRequest.POWERCYCLE
     )
-    return pb.Action(actor_id=call.machine.ask(action))
+    return pb.Action(actor_id=_asked(call.machine, action))
 
 
 @answers(f"{MACHINE}Shutdown", OPERATOR)
 async def shutdown(call: Call[pb.ShutdownRequest]) -> pb.Action:
-    return pb.Action(
-        actor_id=call.machine.ask(Action("shutdown", call.caller.actor, boots_again=False))
-    )
+    action = Action("shutdown", call.caller.actor, boots_again=False)
+    return pb.Action(actor_id=_asked(call.machine, action))
+
+
+def _asked(machine: Machine, action: Action) -> str:
+    """The machine goes down in a while; when that was decided is an effect of its own."""
+    machine.record(f"{action.kind}_asked", action.actor, before=machine.boot_id)
+    return machine.ask(action)
 
 
 @answers(f"{MACHINE}Reset", ADMIN)
@@ -95,7 +100,7 @@ async def reset(call: Call[pb.ResetRequest]) -> pb.Action:
         "reset", call.caller.actor, wipe=labels, is_graceful=request.graceful, boots_again=request.reboot,
         is_powercycle=not labels,
     )  # fmt: skip
-    return pb.Action(actor_id=call.machine.ask(action))
+    return pb.Action(actor_id=_asked(call.machine, action))
 
 
 @answers(f"{MACHINE}Kubeconfig", ADMIN)
