@@ -8,6 +8,8 @@ once, with a resume of its own, while the steps that ran beside it die wherever 
 import json
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from tests.labs import RunningLab
+from tests.labs import ROOT, RunningLab
 from windlass.engine.failpoints import PHASES, VARIABLE
 from windlass.engine.journal import Journal
 from windlass.engine.lock import SiteLock
@@ -80,8 +82,11 @@ def sample_of(points: Iterable[Point]) -> tuple[Point, ...]:
     }
     sampled |= {
         Point(by_action[action], phase)
-        for action in ("proxmox.create-vm", "talos.bootstrap-etcd")
-        for phase in ("post_intent", "mid_effect", "post_effect")
+        for action, phase in (
+            ("proxmox.create-vm", "mid_effect"),
+            ("talos.bootstrap-etcd", "mid_effect"),
+            ("talos.bootstrap-etcd", "post_effect"),
+        )
     }
     return tuple(sorted(sampled))
 
@@ -130,7 +135,12 @@ def _kill_and_resume(lab: RunningLab, chain: Chain) -> None:
 
 def judged(lab: RunningLab, steps: Iterable[str]) -> list[str]:
     """What is wrong with the end of the lab's only operation, by the journal, the oplog and the world itself."""
-    return [*_wrong_journal(lab, set(steps)), *_wrong_effects(lab), *_wrong_world(lab)]
+    return [
+        *_wrong_journal(lab, set(steps)),
+        *_wrong_effects(lab),
+        *_wrong_world(lab),
+        *_wrong_to_the_observer(lab),
+    ]
 
 
 def _wrong_journal(lab: RunningLab, steps: set[str]) -> Iterator[str]:
@@ -198,6 +208,18 @@ def _wrong_world(lab: RunningLab) -> Iterator[str]:
     again = lab.windlass("bootstrap", str(lab.site_file), "--json")
     if again.returncode != 0 or json.loads(again.stdout)["steps"]:
         yield f"a second bootstrap would not be empty: {again.stdout[:1500]}{again.stderr[:1500]}"
+
+
+def _wrong_to_the_observer(lab: RunningLab) -> Iterator[str]:
+    """What the lab's own judge says, where the lab has one."""
+    if not (ROOT / "windlass/lab/observer/__main__.py").exists():
+        return
+    said = subprocess.run(
+        [sys.executable, "-m", "windlass.lab.observer", "--lab", str(lab.folder), "--home", str(lab.home)],
+        cwd=ROOT, env=lab.env(), text=True, capture_output=True, timeout=120, check=False,
+    )  # fmt: skip
+    if said.returncode != 0:
+        yield f"the observer: {said.stdout[-3000:]}{said.stderr[-1500:]}"
 
 
 def _processes_of(home: Path) -> list[str]:

@@ -79,7 +79,7 @@ def test_sigterm_parks_within_thirty_seconds_and_a_resume_goes_on(lab: RunningLa
 
 def test_a_stopped_process_is_taken_over_and_finds_itself_fenced_when_it_wakes(lab: RunningLab):
     keys = [step["key"] for step in plan_of(lab)["steps"]]
-    stop = {VARIABLE: "talos.apply-config/w:mid_effect=stop"}
+    stop = {VARIABLE: "talos.apply-config/w:post_intent=stop"}
     sleeper = lab.start("bootstrap", str(lab.site_file), "--apply", "--local", "--yes", env=stop)
     try:
         os.waitid(os.P_PID, sleeper.pid, os.WSTOPPED | os.WNOWAIT)
