@@ -137,7 +137,7 @@ def judged(lab: RunningLab, steps: Iterable[str]) -> list[str]:
     """What is wrong with the end of the lab's only operation, by the journal, the oplog and the world itself."""
     return [
         *_wrong_journal(lab, set(steps)),
-        *_wrong_effects(lab),
+        *wrong_effects(lab),
         *_wrong_world(lab),
         *_wrong_to_the_observer(lab),
     ]
@@ -177,7 +177,7 @@ def _twice_done(path: Path) -> Iterator[str]:
     yield from (f"{step} was done {times} times" for step, times in rows)
 
 
-def _wrong_effects(lab: RunningLab) -> Iterator[str]:
+def wrong_effects(lab: RunningLab) -> Iterator[str]:
     effects = lab.effects()
     times = Counter((e["verb"], e["target"]) for e in effects if e["verb"] in ONCE)
     yield from (
