@@ -1,8 +1,9 @@
 """The whole crash sweep: bootstrap killed at every point there is. `make sweep`, or `python -m tests.sweep --help`.
 
 The points come from the plan: five for each step with an effect, none for gates. They are grouped in chains, one for
-each phase of the step protocol; a chain has a lab of its own. A point that was not hit, because the death of another
-step took its effect along, is tried again in a fresh lab with the others that were missed. What is unhit then, fails.
+each phase of the step protocol; a chain has a lab of its own. A point is missed when another step dies just after this
+one's effect: its resume finds the effect done. What was missed is tried again in fresh labs where the site allows one
+call at a time. What is unhit then, fails.
 """
 
 import argparse
@@ -12,15 +13,19 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from queue import SimpleQueue
 
-from tests.labs import SPEED, running_lab
+import yaml
+
+from tests.labs import SPEED, RunningLab, running_lab
 from tests.sweeping import Chain, Point, plan_of, points_of, sample_of, small_site, swept
 from windlass.engine.failpoints import PHASES
 
 NETWORKS = ("127.53.0.0/16", "127.54.0.0/16", "127.55.0.0/16")
 ROUNDS = 3
+ALONE = {"proxmox": 1, "talos": 1, "kubernetes": 1, "per_host": 1, "per_storage": 1}
 # What one kill and its resume took on two busy cores.
 SECONDS_A_POINT = 6.0
 
@@ -45,13 +50,15 @@ class Sweep:
         finally:
             self.networks.put(network)
 
-    def chain(self, name: str, points: tuple[Point, ...]) -> Chain:
+    def chain(self, name: str, points: tuple[Point, ...], alone: bool) -> Chain:
         """One lab, killed at all these points."""
         network = self.networks.get()
         try:
             with running_lab(
                 self.folder / name, network=network, speed=self.speed, more=self._like()
             ) as lab:
+                if alone:
+                    _one_call_at_a_time(lab)
                 return _told(swept(name, lab, points))
         finally:
             self.networks.put(network)
@@ -66,7 +73,7 @@ class Sweep:
             }
             asked = {name: some for name, some in by_phase.items() if some}
             with ThreadPoolExecutor(labs) as pool:
-                now = list(pool.map(self.chain, asked.keys(), asked.values()))
+                now = list(pool.map(self.chain, asked.keys(), asked.values(), repeat(number > 1)))
             chains += now
             missed = tuple(point for chain in now for point in chain.unhit)
             if not missed:
@@ -75,6 +82,11 @@ class Sweep:
 
     def _like(self) -> tuple[str, ...]:
         return ("--site", str(self.site)) if self.site else ()
+
+
+def _one_call_at_a_time(lab: RunningLab) -> None:
+    site = yaml.safe_load(lab.site_file.read_text())
+    lab.site_file.write_text(yaml.safe_dump(site | {"parallel": ALONE}, sort_keys=False))
 
 
 def _told(chain: Chain) -> Chain:
