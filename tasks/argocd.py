@@ -5,6 +5,9 @@ A sync wave that ended proves nothing, and a Healthy that is not Synced is yeste
 
 from tasks.kubernetes import Twice
 from tasks.registry import action
+from windlass.clients.kubernetes import KubernetesClient
+from windlass.clients.kubernetes.client import ARGO
+from windlass.clients.kubernetes.reading import at
 from windlass.errors import NeedsHumanError, NotReadyError, RefusedError
 from windlass.models.kubernetes import ApplicationState
 from windlass.models.plan import JsonObject
@@ -25,9 +28,10 @@ class ApplicationWell(Twice):
         name = self.step.target
         with self.connect.kubernetes() as kubernetes:
             app = kubernetes.application(name, self.text("namespace"))
+            broken = "" if app else broken_sets(kubernetes, self.text("namespace"))
         if app is None:
             self.lost()
-            raise NotReadyError(f"Application {name} does not exist yet")
+            raise NotReadyError(f"Application {name} does not exist yet{broken}")
         self._notice_a_loop(app)
         if reason := not_well(app, self.text("commit")):
             self.lost()
@@ -45,6 +49,18 @@ class ApplicationWell(Twice):
                 "writes the same fields. Compare its diff with the mutating webhooks and operators",
                 reason="DRIFT_LOOP",
             )
+
+
+def broken_sets(kubernetes: KubernetesClient, namespace: str) -> str:
+    """What the ApplicationSets that cannot make their Applications say of it; empty when all can."""
+    if not kubernetes.serves(ARGO, "ApplicationSet"):
+        return ""
+    said = ""
+    for one in kubernetes.list_objects(ARGO, "ApplicationSet", namespace):
+        for condition in at(one, "status.conditions", []):
+            if (condition.get("type"), condition.get("status")) == ("ErrorOccurred", "True"):
+                said += f"; ApplicationSet {at(one, 'metadata.name')}: {condition.get('message')}"
+    return said
 
 
 def not_well(app: ApplicationState, commit: str) -> str:

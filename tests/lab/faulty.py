@@ -85,7 +85,7 @@ class FaultyLab(RunningLab):
         """Deadlines of this site, in real seconds: a test that waits for one should not wait long."""
         site = self.document
         site["pace"] |= {name: f"PT{value}S" for name, value in seconds.items()}
-        self.site_file.write_text(yaml.safe_dump(site, sort_keys=False))
+        self.rewrite(site)
 
     def describe(self, **changes: Any) -> None:
         """Change the site file: `proxmox__storage="fast"` sets one key of a section."""
@@ -93,13 +93,14 @@ class FaultyLab(RunningLab):
         for path, value in changes.items():
             section, _, key = path.partition("__")
             site[section][key] = value
-        self.site_file.write_text(yaml.safe_dump(site, sort_keys=False))
+        self.rewrite(site)
 
     def describe_reach(self, reach: Mapping[str, str]) -> None:
         """The site is reached over there from now on."""
-        self.site_file.write_text(
-            yaml.safe_dump({**self.document, "reach": dict(reach)}, sort_keys=False)
-        )
+        self.rewrite({**self.document, "reach": dict(reach)})
+
+    def rewrite(self, site: Mapping[str, Any]) -> None:
+        self.site_file.write_text(yaml.safe_dump(dict(site), sort_keys=False))
 
     def active_faults(self) -> list[dict[str, Any]]:
         return self.json("lab", "fault", "list", "--dir", str(self.folder))["active"]
