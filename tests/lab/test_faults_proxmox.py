@@ -1,12 +1,16 @@
 """Proxmox on a bad day, by the fault's name: what Windlass does to the site, and what it says."""
 
 from collections.abc import Generator
+from datetime import timedelta
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from tests.lab.faulty import PLANE, WORKER, FaultyLab, faulty_lab
 from windlass.cli import exits
+from windlass.errors import NotReadyError
+from windlass.waiting import Pace, wait_for
 
 NETWORK = "127.56.0.0/16"
 VM = f"vm/{PLANE}"
@@ -272,3 +276,30 @@ def test_x14_a_vm_that_somebody_deletes_is_not_made_again(lab: FaultyLab):
     assert "does not exist" in refused.message
     assert lab.count("vm_create", VM) == 1
     assert lab.vms().keys() == {str(WORKER)}
+
+
+def test_p11_a_second_copy_is_refused_and_told_who_holds_the_site(lab: FaultyLab):
+    lab.fault("pve-lock", f"vmid={PLANE}", "lock=backup")
+    command = ("bootstrap", str(lab.site_file), "--apply", "--local", "--yes", *VMS)
+    first = lab.start(*command)
+    try:
+        holder = wait_for(
+            "the first copy", lambda: held_by(lab), timeout=timedelta(seconds=30), pace=Pace(), stop=Event()
+        )  # fmt: skip
+
+        second = lab.boot(*VMS)
+    finally:
+        lab.heal()
+        said, _ = first.communicate(timeout=60)
+
+    assert (second.code, second.state, second.reason) == (exits.STOPPED, "parked", "BUSY")
+    assert f"is held by operation {holder} (process {first.pid} on " in second.message
+    assert first.returncode == exits.DONE, said
+    assert lab.count("vm_create", VM) == lab.count("vm_start", VM) == 1
+
+
+def held_by(lab: FaultyLab) -> str:
+    """The operation that is on the way and has made its VM."""
+    if lab.count("vm_create", VM) == 0:
+        raise NotReadyError("it has not made its VM yet")
+    return str(lab.json("history")[0]["id"])
