@@ -211,9 +211,7 @@ def _wrong_world(lab: RunningLab) -> Iterator[str]:
 
 
 def _wrong_to_the_observer(lab: RunningLab) -> Iterator[str]:
-    """What the lab's own judge says, where the lab has one."""
-    if not (ROOT / "windlass/lab/observer/__main__.py").exists():
-        return
+    """What the lab's own judge says."""
     said = subprocess.run(
         [sys.executable, "-m", "windlass.lab.observer", "--lab", str(lab.folder), "--home", str(lab.home)],
         cwd=ROOT, env=lab.env(), text=True, capture_output=True, timeout=120, check=False,
