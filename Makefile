@@ -47,6 +47,17 @@ lab-tests: .venv/.dev
 conformance: .venv/.dev
 	$(PY) -m pytest -q -rs tests/conformance
 
+# Ansible with its Proxmox collection, in an environment of its own: one of the programs that judge the lab.
+ansible: .cache/ansible/.ready
+
+.cache/ansible/.ready: requirements-ansible.txt requirements-ansible-collection.txt
+	@python3 -m venv .cache/ansible
+	@.cache/ansible/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-ansible.txt
+	@.cache/ansible/bin/pip download --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-ansible-collection.txt -d .cache/ansible/wheel
+	@.cache/ansible/bin/python -c "import glob, zipfile; z = zipfile.ZipFile(glob.glob('.cache/ansible/wheel/*.whl')[0]); z.extractall('.cache/ansible/collections', [n for n in z.namelist() if n.startswith('ansible_collections/community/proxmox/')])"
+	@rm -r .cache/ansible/wheel
+	@touch $@
+
 sweep: .venv/.dev
 	$(PY) -m tests.sweep
 

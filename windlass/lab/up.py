@@ -169,7 +169,10 @@ class Lab:
                 "url": f"https://{network.host(1)}:8006",
                 "ca_file": str(self.world.authority.ca_file),
                 "hosts": [host.name for host in self._plan.hosts],
-                "storages": credentials["storages"],
+                # Where disks go comes first.
+                "storages": sorted(
+                    credentials["storages"], key=lambda name: name != site["proxmox"]["storage"]
+                ),
                 "bridge": site["proxmox"].get("bridge", "vmbr0"),
                 "vmid_range": [9000, 9999],
                 "token_id": credentials["token_id"],
