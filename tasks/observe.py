@@ -127,6 +127,7 @@ class _Observation:
             },
             clock_skew=skew,
             images=frozenset(volume.volid.rpartition("/")[2] for volume in content),
+            image_sizes={volume.volid.rpartition("/")[2]: volume.size for volume in content},
         )
 
     def _vms(self, proxmox: ProxmoxClient, online: set[str]) -> list[ObservedVm]:

@@ -14,6 +14,7 @@ from windlass.waiting import Pace, wait_for
 
 NETWORK = "127.56.0.0/16"
 VM = f"vm/{PLANE}"
+LOCAL = "/nodes/pve1/storage/local/content"
 VMS = ("--until", "vms")
 BEFORE_START = {"WINDLASS_FAILPOINT": "proxmox.start-vm/plane:pre_intent=term"}
 
@@ -234,6 +235,23 @@ def test_x13_half_an_image_is_never_booted(lab: FaultyLab):
     assert (failed.code, failed.state) == (exits.FAILED, "failed")
     assert "no machine boots from it" in failed.message
     assert lab.count("vm_create", VM) == 0
+
+
+def test_x13_half_an_image_that_lies_there_blocks_the_next_plan_until_it_is_removed(
+    lab: FaultyLab,
+):
+    lab.fault("download-truncated", "node=pve1", times=1)
+    lab.boot(*VMS)
+    (image,) = [c["volid"] for c in lab.stranger("GET", f"{LOCAL}?content=iso")]
+
+    refused = lab.boot(*VMS)
+    lab.stranger("DELETE", f"{LOCAL}/{image}")
+    done = lab.boot(*VMS)
+
+    assert refused.code == exits.REFUSED
+    assert f"{image.partition('/')[2]} on host pve1 has" in refused.said
+    assert "remove it: no machine boots from half an image" in refused.said
+    assert (done.code, done.state) == (exits.DONE, "done")
 
 
 def test_x13_an_image_with_another_checksum_is_never_booted(lab: FaultyLab):

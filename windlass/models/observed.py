@@ -12,7 +12,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class ObservedHost:
-    """One Proxmox host. Memory in MiB; `storages` maps name to what is free on it, in bytes."""
+    """One Proxmox host. Memory in MiB; `storages` maps name to what is free on it, in bytes, as are sizes."""
 
     name: str
     online: bool
@@ -23,6 +23,7 @@ class ObservedHost:
     storages: dict[str, "ObservedStorage"]
     clock_skew: timedelta
     images: frozenset[str]
+    image_sizes: dict[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True)

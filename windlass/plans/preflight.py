@@ -49,6 +49,7 @@ def blocks_of(site: Site, observed: ObservedSite, create: Iterable[Node]) -> tup
             _hosts,
             _capacity,
             _storages,
+            _images,
             _identities,
             _mappings,
             _lost_secrets,
@@ -174,6 +175,18 @@ def _shared_storages(
             yield Block(
                 f"the nodes together ask for {size // GIB} GiB on shared storage {name}",
                 f"{free[name] // GIB} GiB are free there, a fifth must stay free",
+            )
+
+
+def _images(_site: Site, observed: ObservedSite, create: tuple[Node, ...]) -> Iterator[Block]:
+    """An image that is there is not fetched again: it must be whole."""
+    for name in sorted({node.host for node in create} & observed.proxmox.hosts.keys()):
+        size = observed.proxmox.hosts[name].image_sizes.get(observed.image_name)
+        if size is not None and observed.image.size and size != observed.image.size:
+            yield Block(
+                f"{observed.image_name} on host {name} has {size:,} bytes, "
+                f"the factory's image has {observed.image.size:,}",
+                "remove it: no machine boots from half an image",
             )
 
 
