@@ -91,4 +91,5 @@ def test_t13_a_cluster_that_somebody_bootstrapped_elsewhere_is_not_bootstrapped_
 
         assert lab.count("bootstrap") == 1
         assert [line["run"] for line in lab.oplog() if line["verb"] == "bootstrap"] == ["somebody"]
+        # Its etcd may have joined the other one meanwhile; then the goal holds, and nothing was sent either.
         assert after.state in ("refused", "done")
