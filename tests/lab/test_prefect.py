@@ -1,0 +1,199 @@
+"""Prefect used as Prefect: a run is its plan, an approval is a hash, and a stop is a park."""
+
+import os
+import shutil
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from tests.labs import ROOT, running_lab
+from tests.serving import Serving, serving, until
+from tests.sweeping import small_site
+from windlass.errors import NotReadyError
+
+NETWORK = "127.66.0.0/16"
+ARTIFACTS = ROOT / ".cache" / "artifacts"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Generator[Serving]:
+    folder = tmp_path_factory.mktemp("prefect")
+    more = ["--site", str(small_site(folder))]
+    with running_lab(folder, network=NETWORK, more=more) as lab, serving(lab) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def booted(served: Serving) -> tuple[str, Any]:
+    """A bootstrap that was started, approved and done through the Prefect API: its run and operation."""
+    run = served.run(mode="apply", until="kubernetes")
+    operation = served.approve(run)
+    kind, name, message = served.end_of(run)
+    assert kind == "COMPLETED", f"{name}: {message}"
+    return run, operation
+
+
+def test_a_plan_touches_nothing_and_is_shown(served: Serving):
+    before = len(served.lab.effects())
+
+    run = served.run(mode="plan")
+
+    assert served.end_of(run)[0] == "COMPLETED"
+    assert len(served.lab.effects()) == before
+    assert "plan" in _artifacts(served, run)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"decision": "approve", "plan_hash": "sha256:" + "0" * 64},
+        {"decision": "approve"},
+        {},
+    ],
+)
+def test_an_answer_without_the_right_hash_is_no_approval(served: Serving, given: dict[str, str]):
+    run = served.run(mode="apply")
+    operation = served.waiting(run)
+
+    said = until("an answer", lambda: _refused(served, run, given))
+
+    assert said["status"] == "REJECT"
+    assert not served.journal.is_approved(operation.id)
+    _cancel(served, run)
+    assert served.end_of(run)[0] == "CANCELLED"
+    assert served.lab.effects() == []
+
+
+def _refused(served: Serving, run: str, given: dict[str, str]) -> dict[str, Any]:
+    said: dict[str, Any] = served.api.call("POST", f"/flow_runs/{run}/resume", {"run_input": given})
+    if said["status"] == "ABORT":
+        raise NotReadyError(f"the run does not pause yet: {said}")
+    return said
+
+
+def test_the_run_graph_is_the_plan(served: Serving, booted: tuple[str, Any]):
+    run, operation = booted
+    wanted = {step.key: set(step.waits_for) for step in operation.plan}
+
+    def drawn() -> dict[str, set[str]]:
+        # The server draws the graph some seconds after the run.
+        nodes = dict(served.api.call("GET", f"/flow_runs/{run}/graph-v2")["nodes"])
+        graph = {
+            node["label"]: {
+                nodes[parent["id"]]["label"] for parent in node["parents"] if parent["id"] in nodes
+            }
+            for node in nodes.values()
+        }
+        if len(graph) < len(wanted):
+            raise NotReadyError(f"{len(graph)} of {len(wanted)} steps are drawn")
+        return graph
+
+    assert until("the graph", drawn) == wanted
+
+
+def test_every_step_is_a_task_run_of_its_own(served: Serving, booted: tuple[str, Any]):
+    run, operation = booted
+
+    def all_of_them() -> list[str]:
+        body = {"flow_runs": {"id": {"any_": [run]}}, "limit": 200}
+        found = served.api.call("POST", "/task_runs/filter", body)
+        if len(found) < len(operation.plan.steps):
+            raise NotReadyError(f"{len(found)} task runs")
+        return sorted(one["name"] for one in found)
+
+    assert until("the task runs", all_of_them) == sorted(step.key for step in operation.plan)
+
+
+def test_plan_progress_and_report_are_artifacts(served: Serving, booted: tuple[str, Any]):
+    run, operation = booted
+
+    assert {"plan", "report", f"progress-{operation.id}"} <= set(_artifacts(served, run))
+
+
+def test_a_completed_run_that_is_retried_does_nothing_again(
+    served: Serving, booted: tuple[str, Any]
+):
+    run, _ = booted
+    before = served.lab.effects()
+
+    served.patiently(
+        "POST",
+        f"/flow_runs/{run}/set_state",
+        {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True},
+    )
+    until("the retry", lambda: _has_run_twice(served, run))
+
+    assert served.end_of(run)[0] == "COMPLETED"
+    assert served.lab.effects() == before
+
+
+def _has_run_twice(served: Serving, run: str) -> None:
+    found = served.api.call("GET", f"/flow_runs/{run}")
+    if found["run_count"] < 2:
+        raise NotReadyError(f"it ran {found['run_count']} times")
+
+
+def test_a_new_run_with_a_done_operation_does_nothing_again(
+    served: Serving, booted: tuple[str, Any]
+):
+    _, operation = booted
+    before = served.lab.effects()
+
+    run = served.run(mode="apply", operation=operation.id)
+
+    assert served.end_of(run)[0] == "COMPLETED"
+    assert served.lab.effects() == before
+
+
+def test_a_browser_shows_the_run(served: Serving, booted: tuple[str, Any]):
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("chromium is not installed")
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    run, operation = booted
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+
+    text = _look(chromium, served, f"/runs/flow-run/{run}", ARTIFACTS / "bootstrap-run.png")
+
+    assert "bootstrap" in text
+    assert operation.plan.steps[0].key in text or "Completed" in text
+
+
+def _look(chromium: str, served: Serving, path: str, picture: Any) -> str:
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - it starts a driver of its own
+
+    options = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-sync",
+        "--no-first-run",
+    ]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=options)
+        page = browser.new_page(viewport={"width": 1600, "height": 1100})
+        user = served.api.auth
+        page.add_init_script(f"localStorage.setItem('prefect-password', btoa('{user}'))")
+        page.goto(served.api.ui + path, wait_until="domcontentloaded")
+        page.wait_for_timeout(6000)
+        page.screenshot(path=str(picture))
+        text = page.inner_text("body")
+        browser.close()
+    return text
+
+
+def _artifacts(served: Serving, run: str) -> list[str]:
+    found = served.patiently(
+        "POST", "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}}
+    )
+    return [one["key"] for one in found]
+
+
+def _cancel(served: Serving, run: str) -> None:
+    served.patiently(
+        "POST",
+        f"/flow_runs/{run}/set_state",
+        {"state": {"type": "CANCELLING", "name": "Cancelling"}},
+    )

@@ -1,0 +1,155 @@
+"""`windlass serve` as a process of its own, with a lab beside it: for tests that use Prefect as Prefect."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from threading import Event
+from typing import Any, TypeVar
+
+from tests.labs import ROOT, RunningLab
+from windlass.cli.served import Served, contract
+from windlass.engine.journal import Journal
+from windlass.engine.records import Operation
+from windlass.errors import NotReadyError
+from windlass.waiting import Pace, wait_for
+
+T = TypeVar("T")
+
+START = timedelta(seconds=180)
+PATIENCE = timedelta(seconds=120)
+LOOK = Pace(first=timedelta(seconds=0.2), factor=1.0, longest=timedelta(seconds=0.2))
+ENDS = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
+
+
+def until(what: str, probe: Callable[[], T], patience: timedelta = PATIENCE) -> T:
+    return wait_for(what, probe, timeout=patience, pace=LOOK, stop=Event())
+
+
+@dataclass
+class Serving:
+    """One WINDLASS_HOME that is served."""
+
+    lab: RunningLab
+    port: int
+    process: "subprocess.Popen[bytes] | None" = None
+    journal: Journal = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.journal = Journal.open(self.lab.home)
+
+    def start(self) -> None:
+        with (self.lab.home / "serve.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "deployments.serve", "--port", str(self.port)],
+                cwd=ROOT, env=self.lab.env(), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )  # fmt: skip
+
+        def ready() -> None:
+            if self.process is not None and self.process.poll() is not None:
+                raise AssertionError((self.lab.home / "serve.log").read_text()[-2000:])
+            if not (self.lab.home / "serve.json").exists():
+                raise NotReadyError("it is starting")
+
+        until("windlass serve", ready, START)
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(90)
+
+    def kill(self) -> None:
+        """The serving process and every flow in it die at once; the server goes on."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        (self.lab.home / "serve.json").unlink(missing_ok=True)
+
+    @property
+    def api(self) -> Served:
+        return contract(self.lab.home)
+
+    def run(self, **parameters: Any) -> str:
+        """Start the bootstrap deployment; the id of its flow run."""
+        return self.api.start("bootstrap", {"site": str(self.lab.site_file), **parameters})
+
+    def waiting(self, run: str) -> Operation:
+        """The operation of a run, once it waits for approval."""
+
+        def found() -> Operation:
+            operation = self.journal.of_run(run)
+            kind, name, message = self.api.state_of(run)
+            assert kind not in ENDS, f"{name}: {message}"
+            if operation is None or operation.state.value != "awaiting-approval":
+                raise NotReadyError(f"the run is {name}")
+            return operation
+
+        return until("a plan that waits", found)
+
+    def approve(self, run: str) -> Operation:
+        operation = self.waiting(run)
+        until("the approval", lambda: self._accepted(run, operation))
+        return operation
+
+    def _accepted(self, run: str, operation: Operation) -> None:
+        answer = {"decision": "approve", "reason": "test", "plan_hash": operation.plan_hash}
+        said = self.api.call("POST", f"/flow_runs/{run}/resume", {"run_input": answer})
+        if said["status"] != "ACCEPT":
+            raise NotReadyError(str(said))
+
+    def end_of(self, run: str) -> tuple[str, str, str]:
+        """Type, name and message of the state a run ended in."""
+
+        def ended() -> tuple[str, str, str]:
+            state = self.api.state_of(run)
+            if state[0] not in ENDS:
+                raise NotReadyError(f"the run is {state[1]}")
+            return state
+
+        return until("the end of the run", ended, timedelta(seconds=240))
+
+    def until_done(self, operation: str, steps: int) -> None:
+        """Wait until so many steps of the operation are done."""
+
+        def far_enough() -> None:
+            done = [s for s in self.journal.step_states(operation).values() if s.state == "done"]
+            if len(done) < steps:
+                raise NotReadyError(f"{len(done)} steps are done")
+
+        until(f"{steps} steps", far_enough)
+
+    def patiently(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        return until(f"{method} {path}", lambda: self.api.call(method, path, body))
+
+
+@contextmanager
+def serving(lab: RunningLab) -> Generator[Serving]:
+    """`windlass serve` for a lab's home; all of it is gone after the block."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    served = Serving(lab, port)
+    served.start()
+    try:
+        yield served
+    finally:
+        if served.process is not None and served.process.poll() is None:
+            try:
+                served.stop()
+            except subprocess.TimeoutExpired:
+                served.kill()
+        _end_server(port)
+
+
+def _end_server(port: int) -> None:
+    """A server whose parent was killed is nobody's child any more."""
+    subprocess.run(
+        ["pkill", "-TERM", "-f", f"prefect server start --host 127.0.0.1 --port {port}$"],
+        check=False,
+    )
