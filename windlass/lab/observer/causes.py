@@ -114,4 +114,4 @@ def _is_on(evidence: Evidence, step: Planned, event: Event) -> bool:
     if event.verb.startswith("kubernetes."):
         kind, *names = target.split("/")
         return step.target in (names[-1], ".".join((kind.lower(), *names)))
-    return target == step.target
+    return step.target in (target, evidence.machine(event))

@@ -86,7 +86,7 @@ def control_planes(evidence: Evidence) -> Iterator[Violation]:
     """I1: no disruption starts that can lose the quorum. I2: at most one control plane is disrupted at a time."""
     etcd = Etcd()
     for event in evidence.events:
-        machine = _befallen(evidence, etcd, event)
+        machine = evidence.machine(event)
         if (
             event.verb in DISRUPTS and event.by_windlass and machine in etcd.members
             and not etcd.is_carried_out(machine, event)
@@ -95,14 +95,6 @@ def control_planes(evidence: Evidence) -> Iterator[Violation]:
             yield from _one_at_a_time(etcd, machine, event)
         etcd.take(machine, event)
     evidence.notes.extend(_differs(evidence, etcd))
-
-
-def _befallen(evidence: Evidence, etcd: Etcd, event: Event) -> str:
-    """Removing a member befalls the one that is removed, not the one that was asked to."""
-    if event.verb == "etcd_remove":
-        found = [name for name, member in etcd.members.items() if member.id == event.before]
-        return found[0] if found else event.target
-    return evidence.machine(event)
 
 
 def _quorum(evidence: Evidence, etcd: Etcd, machine: str, event: Event) -> Iterator[Violation]:

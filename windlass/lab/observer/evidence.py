@@ -189,10 +189,18 @@ class Evidence:
         created = [event for event in self.events if event.verb == "vm_create"]
         return names | {vmid_of(e.target): str(e.say("name")) for e in created if e.say("name")}
 
+    @cached_property
+    def member_names(self) -> dict[str, str]:
+        """The machine of every member that etcd ever had."""
+        born = {e.say("member"): e.target for e in self.events if e.verb == "bootstrap"}
+        return born | {e.after: e.target for e in self.events if e.verb == "etcd_join"}
+
     def machine(self, event: Event) -> str:
-        """The machine that an effect befell: itself, or the one that is that VM."""
+        """The machine that an effect befell: itself, the one that is that VM, or the one whose member is removed."""
         if event.target.startswith("vm/"):
             return self.vm_names.get(vmid_of(event.target), event.target)
+        if event.verb == "etcd_remove":
+            return self.member_names.get(event.before, event.target)
         return event.target
 
 
