@@ -81,6 +81,18 @@ def test_nodes_become_ready_with_a_network_and_only_then(tmp_path: Path):
     run(scenario())
 
 
+def test_a_worker_that_was_there_before_any_control_plane_joins_all_the_same(tmp_path: Path):
+    async def scenario() -> None:
+        async with talos_lab(tmp_path, kubernetes=True, vip=VIP, cni="flannel") as lab:
+            await lab.install((W1, "worker"))
+            await asyncio.sleep(0.5)
+            await lab.up((CP1, "controlplane"))
+
+            await until(lab, W1, ready=True)
+
+    run(scenario())
+
+
 def test_a_new_cluster_has_what_talos_puts_there(tmp_path: Path):
     async def scenario() -> None:
         async with cluster(tmp_path, *ALL, cni="flannel") as (lab, api):

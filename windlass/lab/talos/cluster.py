@@ -26,6 +26,8 @@ from windlass.lab.talos.provisioning import provision
 logger = logging.getLogger(__name__)
 
 PORT = 6443
+# In lab seconds: a kubelet that no control plane has signed for yet asks again.
+_ASKS_S = 1.0
 _LABEL = "node-role.kubernetes.io/control-plane"
 
 
@@ -202,6 +204,8 @@ class Cluster:
         config = machine.config
         if config is None:
             return
+        while not self._planes(machine):
+            await self._world.clock.sleep(_ASKS_S)
         name = machine.hostname
         access = self.access(machine, f"system:node:{name}", "system:nodes")
         world = self._world
@@ -229,7 +233,7 @@ class Cluster:
 
     def access(self, machine: Machine, name: str, group: str) -> Access:
         """A client certificate of the cluster's authority, and all ways to an API server."""
-        planes = [m for m in (machine, *self._fleet.kin(machine)) if m.is_control_plane]
+        planes = self._planes(machine)
         config = next((plane.config for plane in planes if plane.config is not None), None)
         if config is None:
             raise RuntimeError(f"{machine.label} has no control plane to sign for {name}")
@@ -244,6 +248,10 @@ class Cluster:
         ways = [*ways, *(plane.loopback for plane in planes)]
         first, *others = [f"https://{way}:{PORT}" for way in ways]
         return Access(first, context, f"{name.replace(':', '-')}/{machine.hostname}", tuple(others))
+
+    def _planes(self, machine: Machine) -> list[Machine]:
+        """The configured control planes of the machine's cluster, itself first."""
+        return [m for m in (machine, *self._fleet.kin(machine)) if m.is_control_plane]
 
     def _pod_reason(self, machine: Machine, name: str) -> str | None:
         full = f"{name}-{machine.hostname}"
