@@ -17,6 +17,8 @@ from pathlib import Path
 from deployments.definitions import read_definitions
 from deployments.server import ensure_server
 from deployments.settings import DEFAULT_PORT, environment, local_server
+from windlass.engine.journal import Journal
+from windlass.engine.operation import reconcile
 from windlass.errors import BusyError, WindlassError
 from windlass.home import windlass_home
 
@@ -68,6 +70,8 @@ def _serve(home: Path, port: int) -> int:
             write_contract,
         )
 
+        for identity in reconcile(Journal.open(home)):
+            print(f"parked operation {identity}: its process is gone", flush=True)  # noqa: T201
         for name in end_orphans(home):
             print(f"ended orphaned run {name}", flush=True)  # noqa: T201
         end_silent_runs()

@@ -85,6 +85,9 @@ class FlowOperation:
                 operation.id, OperationState.AWAITING_APPROVAL, reason="PARKED", message=str(later)
             )
             raise
+        if self.journal.is_approved(operation.id):
+            # `windlass approve` signed it and let this run go on: nobody answered the form itself.
+            return
         self.journal.approve(
             operation.id, operation.plan_hash, by="prefect-ui", reason=answer.reason
         )
