@@ -84,7 +84,10 @@ def test_nodes_become_ready_with_a_network_and_only_then(tmp_path: Path):
 def test_a_worker_that_was_there_before_any_control_plane_joins_all_the_same(tmp_path: Path):
     async def scenario() -> None:
         async with talos_lab(tmp_path, kubernetes=True, vip=VIP, cni="flannel") as lab:
-            await lab.install((W1, "worker"))
+            await lab.guests.power_on(W1)
+            await lab.stage(W1, "maintenance")
+            await lab.apply(W1, "worker")
+            await until(lab, W1, stage="booting")
             await asyncio.sleep(0.5)
             await lab.up((CP1, "controlplane"))
 
