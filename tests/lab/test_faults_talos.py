@@ -82,6 +82,7 @@ def test_t13_a_cluster_that_somebody_bootstrapped_elsewhere_is_not_bootstrapped_
     with faulty_lab(tmp_path, NETWORK, three_planes()) as lab:
         before = {"WINDLASS_FAILPOINT": "talos.bootstrap-etcd/plane-1:pre_intent=term"}
         parked = lab.boot(*ETCD, env=before)
+        assert (parked.state, lab.count("bootstrap")) == ("parked", 0)
         lab.hurry(etcd=2, ready=2)
         loaded = load_site(lab.site_file)
         with Connections(loaded, "somebody").talos(loaded.site.node("plane-2")) as talos:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from windlass.errors import BadInputError, RefusedError, UnreachableError
 
-HANDLED_S = 0.3
+HANDLED_S = 1.0
 VARIABLE = "WINDLASS_FAILPOINT"
 PHASES = ("pre_intent", "post_intent", "mid_effect", "post_effect", "post_done")
 # Held from the word about a kill to the death: no second one is announced by a dying process.
