@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
 
@@ -39,6 +40,7 @@ class Serving:
     port: int
     process: "subprocess.Popen[bytes] | None" = None
     journal: Journal = field(init=False)
+    server: int | None = None
 
     def __post_init__(self) -> None:
         self.journal = Journal.open(self.lab.home)
@@ -58,6 +60,7 @@ class Serving:
                 raise NotReadyError("it is starting")
 
         until("windlass serve", ready, START)
+        self.server = _server_under(self.process.pid) or self.server
 
     def stop(self) -> int:
         assert self.process is not None
@@ -144,12 +147,24 @@ def serving(lab: RunningLab) -> Generator[Serving]:
                 served.stop()
             except subprocess.TimeoutExpired:
                 served.kill()
-        _end_server(port)
+        _end_server(served.server)
 
 
-def _end_server(port: int) -> None:
+def _server_under(parent: int) -> int | None:
+    """The Prefect server that this process started, if it did not find one."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    found = [pid for pid in children if _is_server(int(pid))]
+    return int(found[0]) if found else None
+
+
+def _is_server(pid: int) -> bool:
+    try:
+        return b"prefect\0server\0start" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _end_server(server: int | None) -> None:
     """A server whose parent was killed is nobody's child any more."""
-    subprocess.run(
-        ["pkill", "-TERM", "-f", f"prefect server start --host 127.0.0.1 --port {port}$"],
-        check=False,
-    )
+    if server is not None and _is_server(server):
+        os.kill(server, signal.SIGTERM)
