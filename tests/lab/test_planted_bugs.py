@@ -1,7 +1,7 @@
 """For every invariant that must hold, a bug that breaks it: the observer says so, and says nothing without the bug."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -128,23 +128,33 @@ CASES: dict[str, tuple[str, Case]] = {
     "I24": ("the journal does not sync", lose_power),
     "I32": ("done is written without looking", take_the_answer_for_the_deed),
 }
-cases = pytest.mark.parametrize(
-    ("invariant", "case"),
-    [
+# Without their bugs these are one and the same run.
+ALIKE = {
+    leave_an_operation_running,
+    give_an_epoch_out_twice,
+    reboot_what_nobody_planned,
+    record_no_call,
+    alter_a_record,
+}
+
+
+def cases(*, leave_out: Collection[Case] = ()) -> pytest.MarkDecorator:
+    chosen = [
         pytest.param(name.split()[0], case, id=f"{name}: {bug}")
         for name, (bug, case) in CASES.items()
-    ],
-)
+        if case not in leave_out
+    ]
+    return pytest.mark.parametrize(("invariant", "case"), chosen)
 
 
-@cases
+@cases()
 def test_a_planted_bug_is_caught(trial: Trial, invariant: str, case: Case):
     case(trial, True)
 
     assert invariant in trial.violated()
 
 
-@cases
+@cases(leave_out=ALIKE)
 def test_the_same_run_without_the_bug_violates_nothing(trial: Trial, invariant: str, case: Case):
     case(trial, False)
 
@@ -152,7 +162,7 @@ def test_the_same_run_without_the_bug_violates_nothing(trial: Trial, invariant: 
 
 
 @pytest.mark.parametrize(
-    ("action", "violated"), [(BootstrapTwice, {"I5"}), (BootstrapOnce, set[str]())]
+    ("action", "violated"), [(BootstrapTwice, {"I5", "I12", "I23"}), (BootstrapOnce, set[str]())]
 )
 def test_a_second_bootstrap_of_etcd_is_caught(
     tmp_path: Path, action: type[BootstrapOnce], violated: set[str]
@@ -162,4 +172,4 @@ def test_a_second_bootstrap_of_etcd_is_caught(
 
         trial.run(bootstrap_plan(), action)
 
-        assert trial.violated() & {"I5"} == violated
+        assert trial.violated() == violated

@@ -76,16 +76,6 @@ class Record:
     previous: str
     hash: str
 
-    @classmethod
-    def of(cls, row: Mapping[str, Any]) -> "Record":
-        """From a row of the journal, or from a line of an export, whose body is no longer text."""
-        body = row["body"]
-        text = body if isinstance(body, str) else canonical(body)
-        return cls(
-            row["seq"], row["time"], row["kind"], row["site"], row["operation"], text,
-            row["previous"], row["hash"],
-        )  # fmt: skip
-
     @cached_property
     def body(self) -> dict[str, Any]:
         return json.loads(self.text)

@@ -19,6 +19,7 @@ from windlass.lab.observer.evidence import Acknowledged, Event, Evidence, Head, 
 _LOCK = re.compile(
     r"^\d+: FLOCK +ADVISORY +WRITE (?P<pid>\d+) \w+:\w+:(?P<inode>\d+) ", re.MULTILINE
 )
+_COLUMNS = ("seq", "time", "kind", "site", "operation", "body", "previous", "hash")
 _LOOKED = Path("/proc/locks")
 
 
@@ -30,13 +31,9 @@ def read_oplog(lab: Path) -> tuple[Event, ...]:
 def read_journal(home: Path) -> tuple[tuple[Record, ...], Head | None]:
     """The chain of a journal and where the journal says that it ends."""
     with closing(sqlite3.connect(f"file:{home / 'journal.db'}?mode=ro", uri=True)) as db:
-        db.row_factory = sqlite3.Row
-        records = db.execute("select * from records order by seq").fetchall()
+        records = db.execute(f"select {', '.join(_COLUMNS)} from records order by seq").fetchall()
         head = db.execute("select seq, hash from head").fetchone()
-    return (
-        tuple(Record.of(dict(row)) for row in records),
-        Head(head["seq"], head["hash"]) if head else None,
-    )
+    return tuple(Record(*row) for row in records), Head(*head) if head else None
 
 
 def read_acknowledged(path: Path) -> tuple[Acknowledged, ...]:
