@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -45,11 +45,11 @@ class Serving:
     def __post_init__(self) -> None:
         self.journal = Journal.open(self.lab.home)
 
-    def start(self) -> None:
+    def start(self, env: Mapping[str, str] | None = None) -> None:
         with (self.lab.home / "serve.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "deployments.serve", "--port", str(self.port)],
-                cwd=ROOT, env=self.lab.env(), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                cwd=ROOT, env=self.lab.env(env), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )  # fmt: skip
 
