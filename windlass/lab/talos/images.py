@@ -13,8 +13,8 @@ _FACTORY = re.compile(
 _PLAIN = re.compile(r"^ghcr\.io/siderolabs/installer:(?P<version>v[\w.-]+)$")
 # Releases that exist in the lab.
 VERSIONS = (
-    "v1.11.6", "v1.12.8", "v1.12.9", "v1.12.10", "v1.12.11", "v1.13.0", "v1.13.5", "v1.13.6", "v1.13.7", "v1.13.8",
-    "v1.13.9",
+    "v1.11.6", "v1.12.4", "v1.12.5", "v1.12.6", "v1.12.8", "v1.12.9", "v1.12.10", "v1.12.11",
+    "v1.13.0", "v1.13.2", "v1.13.5", "v1.13.6", "v1.13.7", "v1.13.8", "v1.13.9",
 )  # fmt: skip
 
 
