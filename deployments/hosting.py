@@ -5,6 +5,7 @@ Flow objects, not entrypoints that the server names: who can write to the API ca
 
 import json
 import logging
+import os
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -150,7 +151,12 @@ def prune_schedules(definitions: Definitions) -> list[str]:
 def write_contract(home: Path, server: PrefectServer, definitions: Definitions) -> None:
     """`serve.json`: how programs outside find this server and its deployments."""
     flows = {entry.name: f"{flow_of(entry).name}/{entry.name}" for entry in definitions.deployments}
-    body = {"api_url": server.api_url, "auth_file": str(server.auth_file), "deployments": flows}
+    body = {
+        "api_url": server.api_url,
+        "auth_file": str(server.auth_file),
+        "deployments": flows,
+        "pid": os.getpid(),
+    }
     part = home / ".serve.json.part"
     part.write_text(json.dumps(body, indent=2))
     part.replace(home / "serve.json")

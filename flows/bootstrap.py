@@ -7,14 +7,14 @@ from prefect.client.schemas.objects import State
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from flows.operating import Mode, run_verb
+from flows.operating import Mode, run_name, run_verb
 from windlass.models.load import load_site
 from windlass.plans.bootstrap import BootstrapRequest, plan_bootstrap
 
 
 @flow(
     name="bootstrap",
-    flow_run_name="{site}: bootstrap, {mode}",
+    flow_run_name=run_name,
     retries=0,
     persist_result=False,
     task_runner=cast(Any, ThreadPoolTaskRunner(max_workers=64)),

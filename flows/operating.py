@@ -17,7 +17,7 @@ from windlass.engine.journal import Journal
 from windlass.engine.operation import needs_approval
 from windlass.engine.progress import progress_of
 from windlass.engine.records import Operation, OperationState
-from windlass.errors import PreflightError, RefusedError, StoppedError, WindlassError
+from windlass.errors import BadInputError, PreflightError, RefusedError, StoppedError, WindlassError
 from windlass.home import windlass_home
 from windlass.models.load import LoadedSite, load_site
 from windlass.models.observed import ObservedSite
@@ -109,6 +109,16 @@ def open_operation(site: str, operation: str | None) -> Generator[FlowOperation]
         if found is not None:
             journal.attach_run(found.id, run)
         yield FlowOperation(journal, load_site(site), run, found)
+
+
+def run_name() -> str:
+    """What a run is called in the UI: the site's own name where its file can be read, else what was given."""
+    given = flow_run.parameters
+    try:
+        site = load_site(str(given["site"])).site.name
+    except BadInputError:
+        site = str(given["site"])
+    return f"{site}: {flow_run.flow_name}, {given.get('mode', 'plan')}"
 
 
 def run_verb(site: str, mode: Mode, operation: str | None, make: MakePlan) -> State[None]:

@@ -224,6 +224,4 @@ def _goodbye(folder: Path, served: Served, *, keep: bool) -> None:
         f"  talosctl --talosconfig {lab / 'talosconfig'} services   # the official one, if you have it"
     )
     printing.say("When you are done:")
-    printing.say(
-        f"  pkill -TERM -f 'deployments.serve'; windlass lab down --dir {lab}; rm -r {folder}"
-    )
+    printing.say(f"  kill {served.pid}; windlass lab down --dir {lab}; rm -r {folder}")

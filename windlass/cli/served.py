@@ -27,6 +27,7 @@ class Served:
     api_url: str
     auth: str
     deployments: dict[str, str]
+    pid: int
 
     @property
     def ui(self) -> str:
@@ -98,4 +99,4 @@ def contract(home: Path) -> Served:
         raise RefusedError(
             "no Prefect server: start one with windlass serve, or add --local to run without"
         ) from error
-    return Served(said["api_url"], auth, said["deployments"])
+    return Served(said["api_url"], auth, said["deployments"], said["pid"])
