@@ -167,6 +167,14 @@ def test_an_endpoint_that_points_elsewhere_blocks():
     assert any("198.51.100.7" in block.what for block in plan.blocks)
 
 
+def test_a_site_whose_vms_another_tool_makes_is_refused():
+    site = site_of(provisioner={"kind": "tofu", "folder": "tofu"})
+
+    plan = plan_of(site, observed_of(site))
+
+    assert any("tofu" in block.what for block in plan.blocks)
+
+
 def test_phases_appear_in_the_order_they_happen():
     site = site_of()
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from windlass.models.observed import ObservedHost, ObservedSite, ObservedVm
 from windlass.models.plan import Block
 from windlass.models.site import Node, Site
+from windlass.models.versions import unbuildable_talos
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -44,6 +45,7 @@ def blocks_of(site: Site, observed: ObservedSite, create: Iterable[Node]) -> tup
         block
         for check in (
             _unread,
+            _provisioner,
             _proxmox,
             _privileges,
             _hosts,
@@ -63,6 +65,18 @@ def _unread(_site: Site, observed: ObservedSite, _create: tuple[Node, ...]) -> I
     for what in observed.unread:
         yield Block(
             f"could not be read: {what}", "what cannot be read holds; make it answer and plan again"
+        )
+
+
+def _provisioner(site: Site, _observed: ObservedSite, create: tuple[Node, ...]) -> Iterator[Block]:
+    if create and site.provisioner.kind != "native":
+        yield Block(
+            f"the VMs of this site are made by {site.provisioner.kind}, which bootstrap cannot run yet",
+            "make them with it and plan again, or set provisioner.kind to native",
+        )
+    if why := unbuildable_talos(site.cluster.talos):
+        yield Block(
+            f"Talos {site.cluster.talos}: {why}", "choose a version that Windlass can configure"
         )
 
 
