@@ -1,8 +1,8 @@
 """The real homelab's site: what it asks for is refused where it does not fit, and boots where it does.
 
 What cannot be had here is replaced, and nothing else. Its Cilium and its Argo CD are Helm charts, and nothing is
-fetched: the repository gets a folder `vendored` with the plain manifests of the lab's own, and the site file names these.
-Its memory is in no file that is here: the sizes are those its variables default to.
+fetched: the repository gets a folder `vendored` with the plain manifests of the lab's own, and the site file names
+these. Its memory is in no file that is here: the sizes are those its variables default to.
 """
 
 import json
