@@ -33,7 +33,6 @@ class Tasks:
         self._world = world
         self._section = world.store.section("proxmox.tasks")
         self._workers: dict[str, asyncio.Task[None]] = {}
-        self._interrupted: set[str] = set()
         self._number = 1000 + len(self._section)
         self._ends = False
 
@@ -130,7 +129,6 @@ class Tasks:
     def interrupt(self, upid: str) -> None:
         worker = self._workers.get(upid)
         if worker is not None:
-            self._interrupted.add(upid)
             worker.cancel()
 
     def kill_host(self, node: str) -> None:
