@@ -1,6 +1,8 @@
 """What becomes of a run when processes die or are told to stop: the journal knows, and every way back leads there."""
 
 import os
+import signal
+import subprocess
 from collections import Counter
 from collections.abc import Generator
 from datetime import UTC, datetime
@@ -9,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from deployments.server import answers, ensure_server
+from deployments.settings import environment, local_server
 from tasks.talos import write_private
 from tests.labs import RunningLab, running_lab
 from tests.serving import Serving, serving, until
@@ -16,7 +20,7 @@ from tests.sweeping import small_site
 from windlass.errors import NotReadyError
 from windlass.talosconfig.secrets import SecretsBundle
 
-NETWORKS = ("127.67.0.0/16", "127.68.0.0/16")
+NETWORKS = ("127.67.0.0/16", "127.68.0.0/16", "127.69.0.0/16")
 
 # Where runner and flow die, one after the other, in one operation: along the one chain that cannot run ahead.
 DEATHS = tuple(
@@ -164,3 +168,52 @@ def _cancel(served: Serving, run: str) -> None:
         f"/flow_runs/{run}/set_state",
         {"state": {"type": "CANCELLING", "name": "Cancelling"}},
     )
+
+
+@pytest.mark.parametrize("lab", [2], indirect=True)
+def test_o1_o6_a_server_that_dies_and_a_run_called_crashed_change_nothing(lab: RunningLab):
+    with serving(lab) as served:
+        lab.fault("talos-hang")
+        run = served.run(mode="apply", until="kubernetes")
+        operation = served.approve(run).id
+        served.until_done(operation, 6)
+
+        server = _replace_server(served)
+        assert served.patiently("GET", f"/flow_runs/{run}")["state"]["type"] == "RUNNING"
+
+        crashed = {"state": {"type": "CRASHED", "name": "Crashed"}, "force": True}
+        served.patiently("POST", f"/flow_runs/{run}/set_state", crashed)
+        second = served.run(mode="apply", operation=operation)
+        said = served.end_of(second)[2]
+        lab.heal()
+        until("the first run to finish what it began", lambda: _is_done(lab, operation))
+
+    server.wait(60)
+    assert operation in said, "the second is told that the first still holds the site"
+    done = Counter((e["verb"], e["target"]) for e in lab.effects("vm_create", "bootstrap"))
+    assert set(done.values()) == {1}
+
+
+def _replace_server(served: Serving) -> "subprocess.Popen[bytes]":
+    """The Prefect server is killed, and another one takes its place on the same database."""
+    assert served.server is not None
+    os.kill(served.server, signal.SIGKILL)
+    home = served.lab.home
+    server = local_server(home, served.port)
+
+    def gone() -> None:
+        if answers(server):
+            raise NotReadyError("the old server still answers")
+
+    until("the server's death", gone)
+    started = ensure_server(server, environment(home, server), home)
+    assert started is not None
+    served.server = started.pid
+    return started
+
+
+def _is_done(lab: RunningLab, operation: str) -> None:
+    state, reason = _state(lab, operation)
+    assert state in ("running", "done"), reason
+    if state != "done":
+        raise NotReadyError("it is still running")
