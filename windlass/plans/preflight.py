@@ -1,7 +1,7 @@
 """Whether a site is fit for what a plan asks of it. Each block names what is wrong, where, and what mends it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 
 from windlass.models.observed import ObservedHost, ObservedSite, ObservedVm
@@ -17,6 +17,8 @@ STORAGE_MARGIN = 1.2
 MAX_SKEW = timedelta(seconds=30)
 MIN_PROXMOX = (8, 1)
 
+# Without these not even a plan can be made.
+READING_PRIVILEGES = frozenset({"Datastore.Audit", "Sys.Audit", "VM.Audit"})
 NEEDED_PRIVILEGES = (
     "Datastore.AllocateSpace",
     "Datastore.AllocateTemplate",
@@ -93,19 +95,26 @@ def _proxmox(_site: Site, observed: ObservedSite, _create: tuple[Node, ...]) -> 
 
 
 def _privileges(site: Site, observed: ObservedSite, create: tuple[Node, ...]) -> Iterator[Block]:
-    if not create:
-        return
+    if create and (block := lacking(site, observed.proxmox.permissions, create)):
+        yield block
+
+
+def lacking(
+    site: Site, permissions: Mapping[str, frozenset[str]], create: tuple[Node, ...]
+) -> Block | None:
+    """What the token lacks of all that creating these nodes takes, and the commands that grant it."""
     needed = [*NEEDED_PRIVILEGES, *(["Pool.Allocate"] if site.proxmox.pool else [])]
     if any(node.gpus for node in create):
         needed += ["Mapping.Use", "Mapping.Audit"]
-    held = frozenset[str]().union(*observed.proxmox.permissions.values())
-    if missing := sorted(set(needed) - held):
-        user = site.proxmox.token_id.partition("!")[0]
-        yield Block(
-            f"the token {site.proxmox.token_id} lacks {', '.join(missing)}",
-            f"pveum role add Windlass --privs '{' '.join(needed)}'; "
-            f"pveum acl modify / --users {user} --roles Windlass",
-        )
+    missing = sorted(set(needed) - frozenset[str]().union(*permissions.values()))
+    if not missing:
+        return None
+    token = site.proxmox.token_id
+    return Block(
+        f"the token {token} lacks {', '.join(missing)}",
+        f"pveum role add Windlass --privs '{' '.join(needed)}'; "
+        f"pveum acl modify / --roles Windlass --users '{token.partition('!')[0]}' --tokens '{token}'",
+    )
 
 
 def _hosts(site: Site, observed: ObservedSite, create: tuple[Node, ...]) -> Iterator[Block]:

@@ -129,7 +129,7 @@ class Wire:
             return self._open
         self.close()
         failures: list[str] = []
-        untrusted: ssl.SSLCertVerificationError | None = None
+        untrusted: dict[str, ssl.SSLCertVerificationError] = {}
         for name, port in list(self._endpoints):
             connection = _Connection(name, port, self._reach(name, port), self._trust)
             try:
@@ -138,18 +138,19 @@ class Wire:
                 connection.close()
                 failures.append(f"{name}:{port}: {_said(error)}")
                 if isinstance(error, ssl.SSLCertVerificationError):
-                    untrusted = error
-                    logger.warning("Proxmox at %s:%s is not trusted: %s", name, port, _said(error))
+                    untrusted[failures[-1]] = error
                 self._endpoints.append(self._endpoints.pop(0))
             else:
+                for failure in untrusted:
+                    logger.warning("Proxmox at %s is not trusted", failure)
                 self._open = connection
                 return connection
-        if untrusted is not None:
+        if untrusted:
             raise RefusedError(
                 "Proxmox's certificate is not trusted, nothing was sent: "
                 f"{'; '.join(failures)}. If the host is yours, name its CA in proxmox.ca_file "
                 "(/etc/pve/pve-root-ca.pem) or its SHA-256 in proxmox.fingerprints"
-            ) from untrusted
+            ) from next(iter(untrusted.values()))
         raise UnreachableError(f"no Proxmox endpoint can be reached: {'; '.join(failures)}")
 
 
