@@ -25,6 +25,7 @@ from windlass.models.plan import Plan
 from windlass.plans.building import Forecasts
 from windlass.reports.plan import plan_markdown, summary
 from windlass.reports.progress import result_markdown
+from windlass.secrets import redact_logs
 
 Mode = Literal["plan", "apply"]
 MakePlan = Callable[[ObservedSite, Forecasts], Plan]
@@ -104,6 +105,7 @@ def open_operation(site: str, operation: str | None) -> Generator[FlowOperation]
     home = windlass_home()
     journal = Journal.open(home)
     run = str(flow_run.id or "")
+    redact_logs()
     found = journal.operation(operation) if operation else journal.of_run(run)
     with announced(home, run):
         if found is not None:

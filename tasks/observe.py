@@ -1,6 +1,6 @@
 """One frozen snapshot of a site, read in parallel: what is there, what answers, what could not be read and why."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -32,6 +32,8 @@ from windlass.models.observed import (
     ObservedVm,
 )
 from windlass.models.site import Node
+from windlass.plans.preflight import READING_PRIVILEGES, lacking
+from windlass.secrets import resolve_all
 
 T = TypeVar("T")
 MIB = 1024 * 1024
@@ -42,8 +44,10 @@ def observe_site(loaded: LoadedSite, agent: str) -> ObservedSite:
     """Reads only. What cannot be read is in `unread`, and a plan holds on it.
 
     Raises:
+        BadInputError: a secret of the site is not here, or open to others; nothing was asked of anybody.
         WindlassError: Proxmox or Git refused or did not answer: without them there is nothing to plan from.
     """
+    resolve_all(loaded)
     return _Observation(loaded, Connections(loaded, agent)).read()
 
 
@@ -91,6 +95,8 @@ class _Observation:
 
     def _proxmox(self) -> ObservedProxmox:
         with self._connect.proxmox() as proxmox:
+            permissions = proxmox.permissions()
+            self._may_read(permissions)
             cluster = proxmox.cluster()
             hosts = {
                 host.name: self._host(proxmox, host.name) if host.online else _offline(host.name)
@@ -101,9 +107,16 @@ class _Observation:
                 quorate=cluster.quorate,
                 hosts=hosts,
                 vms=tuple(self._vms(proxmox, {n for n, h in hosts.items() if h.online})),
-                permissions=proxmox.permissions(),
+                permissions=permissions,
                 mappings={m.name: frozenset(m.hosts) for m in proxmox.pci_mappings()},
             )
+
+    def _may_read(self, permissions: Mapping[str, frozenset[str]]) -> None:
+        """A token that cannot even read is told all that it lacks, not one privilege a try."""
+        held = frozenset[str]().union(*permissions.values())
+        block = lacking(self._site, permissions, self._site.nodes)
+        if block is not None and READING_PRIVILEGES - held:
+            raise RefusedError(f"{block.what}: {block.remedy}")
 
     def _host(self, proxmox: ProxmoxClient, name: str) -> ObservedHost:
         status = proxmox.host(name)

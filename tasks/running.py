@@ -28,6 +28,7 @@ from windlass.errors import BadInputError, ParkedError
 from windlass.models.load import LoadedSite
 from windlass.models.plan import Forecast, JsonObject, Step
 from windlass.plans.bootstrap import USUAL_SECONDS
+from windlass.secrets import resolve_all
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +124,7 @@ class Running:
                 f"operation {operation.id} waits for approval: "
                 f"windlass approve {operation.id} --hash {operation.plan_hash}, then windlass resume {operation.id}"
             )
+        resolve_all(self.loaded)
         acting = Acting(
             journal=self.journal,
             executor=self.executor,

@@ -11,13 +11,16 @@ import os
 import shutil
 import stat
 import subprocess
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from pydantic import SecretStr
 
 from windlass.errors import BadInputError
+from windlass.models.load import LoadedSite
+from windlass.models.site import Site
 
 # A credential is a line or a certificate; anything larger is another file named by mistake.
 MAX_BYTES = 256 * 1024
@@ -51,6 +54,39 @@ def resolve(ref: str, base: Path) -> SecretStr:
     value = value.rstrip("\r\n")
     _remember(value)
     return SecretStr(value)
+
+
+def named_secrets(site: Site) -> dict[str, str]:
+    """The references of the credentials that somebody puts there, by their key in the site file."""
+    refs = {"proxmox.token_secret": site.proxmox.token_secret}
+    if site.gitops is not None and site.gitops.credentials is not None:
+        refs["gitops.credentials"] = site.gitops.credentials
+    return refs
+
+
+def resolve_all(loaded: LoadedSite) -> None:
+    """Every secret of the site is here and private; the cluster's own bundle is, where there is one yet.
+
+    Raises:
+        BadInputError: one is not; names its key in the site file.
+    """
+    for key, ref in named_secrets(loaded.site).items():
+        with _at(loaded, key):
+            resolve(ref, loaded.folder)
+    bundle = loaded.resolve(loaded.site.cluster.secrets)
+    if bundle.exists():
+        with _at(loaded, "cluster.secrets"):
+            # Read, not resolved: its lines are words like `cluster:`, which are to stay in messages.
+            read_private(bundle)
+
+
+@contextmanager
+def _at(loaded: LoadedSite, key: str) -> Generator[None]:
+    """Whatever is wrong inside the block is said of this key of the site file."""
+    try:
+        yield
+    except BadInputError as error:
+        raise BadInputError(f"{loaded.path}: {key}: {error}") from error
 
 
 def secret_path(path: str, base: Path) -> Path:
@@ -155,6 +191,18 @@ def redact(text: str) -> str:
     for value in sorted(_live, key=len, reverse=True):
         text = text.replace(value, "[secret]")
     return text
+
+
+def redact_logs() -> None:
+    """From now on no log handler that this process has writes a resolved value."""
+    named = [
+        found
+        for found in logging.root.manager.loggerDict.values()
+        if isinstance(found, logging.Logger)
+    ]
+    for handler in {handler for logger in (logging.root, *named) for handler in logger.handlers}:
+        if not any(isinstance(known, RedactSecrets) for known in handler.filters):
+            handler.addFilter(RedactSecrets())
 
 
 class RedactSecrets(logging.Filter):

@@ -12,7 +12,7 @@ from windlass.cli import exits, printing
 from windlass.errors import BadInputError
 from windlass.models.load import LoadedSite, load_site
 from windlass.models.versions import unbuildable_talos
-from windlass.secrets import resolve, secret_path
+from windlass.secrets import named_secrets, resolve, secret_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,10 +40,7 @@ def run(args: argparse.Namespace) -> int:
 def _absent(loaded: LoadedSite, *, strict: bool) -> Iterator[str]:
     """The files that the site names and that are not here; those that are here must be private."""
     site = loaded.site
-    refs = {"proxmox.token_secret": site.proxmox.token_secret}
-    if site.gitops is not None and site.gitops.credentials is not None:
-        refs["gitops.credentials"] = site.gitops.credentials
-    for key, ref in refs.items():
+    for key, ref in named_secrets(site).items():
         try:
             if strict or _file(loaded, ref).exists():
                 resolve(ref, loaded.folder)

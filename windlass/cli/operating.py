@@ -44,6 +44,7 @@ def plan_and_apply(loaded: LoadedSite, request: BootstrapRequest, args: argparse
     from tasks.observe import observe_site  # noqa: PLC0415
     from tasks.running import READER, forecasts  # noqa: PLC0415
 
+    printing.log_to_stderr()
     journal = Journal.open(windlass_home())
     plan = plan_bootstrap(
         loaded.site, observe_site(loaded, READER), request, forecasts(journal, loaded)
@@ -71,6 +72,7 @@ def plan_and_apply(loaded: LoadedSite, request: BootstrapRequest, args: argparse
 
 def resume(args: argparse.Namespace) -> int:
     """Go on with an operation; one that is done is a no-op."""
+    printing.log_to_stderr()
     journal = Journal.open(windlass_home())
     operation = journal.operation(args.operation)
     if operation.state is OperationState.DONE:

@@ -5,12 +5,13 @@ and not obeyed.
 """
 
 import json
+import logging
 import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from windlass.secrets import redact
+from windlass.secrets import RedactSecrets, redact
 
 UNSAFE = re.compile(
     "[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
@@ -30,6 +31,13 @@ def say(text: str = "") -> None:
 def warn(text: str) -> None:
     """One or more lines on stderr, for what a pipe should not carry."""
     print(harmless(text), file=sys.stderr)
+
+
+def log_to_stderr() -> None:
+    """Warnings on stderr, without secrets, unless this process already has a place for its logs."""
+    handler = logging.StreamHandler()
+    handler.addFilter(RedactSecrets())
+    logging.basicConfig(handlers=[handler], format="%(message)s", level=logging.WARNING)
 
 
 def say_json(body: Any) -> None:
