@@ -14,6 +14,7 @@ class Draft:
 
     forecast: Forecasts
     steps: list[Step] = field(default_factory=list[Step])
+    _keys: set[str] = field(default_factory=set[str])
 
     def add(  # noqa: PLR0913 - a step has that many facets, and each is named at the call
         self,
@@ -29,7 +30,6 @@ class Draft:
     ) -> str:
         """One step more. `after` may name keys that were never added: what is already so needs no waiting."""
         key = f"{action}/{target}"
-        known = {step.key for step in self.steps}
         self.steps.append(
             Step(
                 key=key,
@@ -38,12 +38,13 @@ class Draft:
                 phase=phase,
                 risk=risk,
                 inputs=inputs or {},
-                waits_for=tuple(dict.fromkeys(k for k in after if k in known)),
+                waits_for=tuple(dict.fromkeys(k for k in after if k in self._keys)),
                 preconditions=tuple(only_if),
                 limits=tuple(limits),
                 forecast=self.forecast(action),
             )
         )
+        self._keys.add(key)
         return key
 
     def gate(  # noqa: PLR0913 - as `add`
