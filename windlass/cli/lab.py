@@ -8,12 +8,15 @@ windlass lab fault list|set|clear --dir DIR [NAME] [key=value ...]          brea
 import argparse
 import http.client
 import json
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import timedelta
+from ipaddress import IPv4Network
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -24,6 +27,7 @@ from windlass.waiting import Pace, wait_for
 
 START = timedelta(seconds=120)
 END = timedelta(seconds=30)
+LOOPBACK_PREFIX = 16
 LOOK = Pace(first=timedelta(seconds=0.1), longest=timedelta(seconds=0.5))
 
 
@@ -37,10 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="its folder: state, site.yaml, credentials, lab.json",
     )
     up.add_argument(
-        "--speed", type=float, default=1.0, help="how many times faster than real machines"
+        "--speed", type=_speed, default=1.0, help="how many times faster than real machines"
     )
     up.add_argument(
         "--network",
+        type=_network,
         default="127.25.0.0/16",
         help="its loopback network; another one for a second lab",
     )
@@ -48,10 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--detach", action="store_true", help="return when it is ready, leave it running"
     )
     up.add_argument(
-        "--site", type=Path, help="a lab like this site file, instead of the default site"
+        "--site", type=_file, help="a lab like this site file, instead of the default site"
     )
     up.add_argument(
-        "--host-memory", type=int, help="MiB in each Proxmox host of a lab made with --site"
+        "--host-memory", type=_count, help="MiB in each Proxmox host of a lab made with --site"
     )
     up.add_argument("--repository", type=Path, help="a bare Git repository to serve as the site's")
     up.add_argument(
@@ -73,11 +78,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         way.add_argument("--dir", type=Path, required=True)
         way.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
         if what == "set":
-            way.add_argument("--times", type=int, help="how often it fires; else until cleared")
+            way.add_argument("--times", type=_count, help="how often it fires; else until cleared")
             way.add_argument("name")
             way.add_argument("args", nargs="*", metavar="key=value")
         elif what == "clear":
             way.add_argument("names", nargs="*", metavar="name")
+
+
+def _speed(text: str) -> float:
+    with suppress(ValueError):
+        speed = float(text)
+        if math.isfinite(speed) and speed > 0:
+            return speed
+    raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+
+
+def _count(text: str) -> int:
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+
+
+def _network(text: str) -> str:
+    """Every machine has an address of its own in it, and nothing of it leaves this machine."""
+    with suppress(ValueError):
+        network = IPv4Network(text)
+        if network.is_loopback and network.prefixlen == LOOPBACK_PREFIX:
+            return text
+    raise argparse.ArgumentTypeError(f"{text} is no loopback network like 127.30.0.0/16")
+
+
+def _file(text: str) -> Path:
+    if not (path := Path(text)).is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text}")
+    return path
 
 
 def run(args: argparse.Namespace) -> int:

@@ -66,7 +66,10 @@ class Control:
         return _json({})
 
     async def _clear_faults(self, request: web.Request) -> web.Response:
-        self._world.faults.clear(request.query.getall("name", []))
+        try:
+            self._world.faults.clear(request.query.getall("name", []))
+        except UnknownFaultError as unknown:
+            return _json({"error": str(unknown)}, status=404)
         return _json({})
 
     async def _end(self, _request: web.Request) -> web.Response:

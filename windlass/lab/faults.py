@@ -41,16 +41,22 @@ class Faults:
 
     def set(self, name: str, /, *, times: int | None = None, **args: Any) -> None:
         """Switch a fault on; again under the same name replaces it."""
-        if name not in self._known:
-            raise UnknownFaultError(
-                f"no fault is called {name!r}; known: {', '.join(sorted(self._known))}"
-            )
+        self._check(name)
         self._on[name] = {"args": args, "left": times, "fired": 0}
 
     def clear(self, names: Iterable[str] = ()) -> None:
         """Switch these faults off, or all of them."""
-        for name in list(names) or list(self._on):
+        chosen = list(names)
+        for name in chosen:
+            self._check(name)
+        for name in chosen or list(self._on):
             self._on.pop(name, None)
+
+    def _check(self, name: str) -> None:
+        if name not in self._known:
+            raise UnknownFaultError(
+                f"no fault is called {name!r}; known: {', '.join(sorted(self._known))}"
+            )
 
     def active(self) -> list[Fault]:
         return [
