@@ -131,19 +131,9 @@ def labs() -> Iterator[Row]:
             yield "windlass lab up", time.perf_counter() - began, python, "python"
             yield from six_vms(lab)
     makespans = {speed: makespan(speed) for speed in (DEMO_SPEED, NO_LATENCY)}
-    latency = makespans[DEMO_SPEED] - makespans[NO_LATENCY]
-    yield (
-        f"bootstrap of 3+3 nodes at speed {DEMO_SPEED:g}",
-        makespans[DEMO_SPEED],
-        latency,
-        "its simulated latencies",
-    )
-    yield (
-        "the same without simulated latency",
-        makespans[NO_LATENCY],
-        makespans[DEMO_SPEED],
-        "with them",
-    )
+    bare = makespans[NO_LATENCY]
+    yield "bootstrap of 3+3 nodes, hardly any simulated latency", bare, 0, ""
+    yield f"the same at speed {DEMO_SPEED:g}", makespans[DEMO_SPEED], bare, "hardly any latency"
 
 
 def six_vms(lab: RunningLab) -> Iterator[Row]:
