@@ -136,6 +136,16 @@ class Pve:
             token_value=given["token_secret"], verify_ssl=self.ca, timeout=30,
         )  # fmt: skip
 
+    def as_root(self) -> Any:
+        """proxmoxer, which is untyped, logged in with root's password."""
+        return ProxmoxAPI(
+            str(self.world.network.host(1)),
+            user="root@pam",
+            password=self.credentials["password"],
+            verify_ssl=self.ca,
+            timeout=30,
+        )
+
     def oplog(self) -> list[dict[str, Any]]:
         lines = (self.world.folder / "oplog.jsonl").read_bytes().splitlines()
         return [orjson.loads(line) for line in lines]

@@ -1,12 +1,15 @@
 """The simulated Proxmox VE speaks and acts as the real one: the life of a VM, and every refusal in its words."""
 
 import hashlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
+import requests
 from proxmoxer.core import ResourceException  # pyright: ignore[reportMissingTypeStubs]
 
 from tests.lab.proxmox_fixture import (
@@ -286,3 +289,124 @@ def test_a_lab_that_died_leaves_its_tasks_unexpected_and_its_vms_running(tmp_pat
         on = list(again.guests.on)
 
     assert (ended, lock, on) == ("unexpected status", "create", [8101])
+
+
+def test_a_host_without_power_answers_nobody_until_it_is_back(pve: Pve):
+    own = f"https://{pve.world.network.host(2)}:8006/api2/json/version"
+    pve.fault("pve-host-offline", node="pve2")
+    eventually(lambda: pve.call("GET", "/nodes/pve2/status").status_code == 595)
+
+    with pytest.raises(requests.exceptions.ConnectionError):
+        requests.get(own, headers=pve.token, verify=pve.ca, timeout=5)
+    pve.clear("pve-host-offline")
+    eventually(lambda: pve.call("GET", "/nodes/pve2/status").status_code == 200)
+
+    assert requests.get(own, headers=pve.token, verify=pve.ca, timeout=5).status_code == 200
+
+
+def test_a_host_that_loses_its_power_takes_its_guests_and_tasks_along(pve: Pve):
+    with_vm(pve)
+    pve.do("POST", "/nodes/pve1/qemu/8101/status/start")
+    pve.fault("pve-host-offline", node="pve1")
+
+    eventually(lambda: not pve.state()["hosts"]["pve1"]["online"])
+
+    assert pve.guests.on == {}
+    assert pve.state()["vms"]["8101"]["running"] is False
+
+
+def test_the_host_that_is_asked_calls_itself_local(pve: Pve):
+    own = f"https://{pve.world.network.host(3)}:8006/api2/json/cluster/status"
+    rows = requests.get(own, headers=pve.token, verify=pve.ca, timeout=5).json()["data"]
+
+    assert [row["name"] for row in rows if row.get("local")] == ["pve3"]
+
+
+def test_a_password_makes_a_ticket_that_writes_only_with_its_csrf_token(pve: Pve):
+    login = {"username": "root@pam", "password": pve.credentials["password"]}
+    ticket = pve.data("POST", "/access/ticket", data=login, headers={})
+    cookie = {"PVEAuthCookie": ticket["ticket"]}
+    csrf = {"CSRFPreventionToken": ticket["CSRFPreventionToken"]}
+
+    without = pve.call("POST", "/pools", data={"poolid": "a"}, cookies=cookie, headers={})
+    with_it = pve.call("POST", "/pools", data={"poolid": "a"}, cookies=cookie, headers=csrf)
+
+    assert (without.status_code, without.reason) == (401, "Permission denied - invalid csrf token")
+    assert with_it.status_code == 200
+
+
+def test_proxmoxer_logs_in_with_a_password_and_not_with_a_wrong_one(pve: Pve):
+    known = pve.as_root()
+    unknown = pve.call(
+        "POST", "/access/ticket", data={"username": "root@pam", "password": "x"}, headers={}
+    )
+
+    assert [row["node"] for row in known.nodes.get()] == ["pve1", "pve2", "pve3"]
+    assert (unknown.status_code, unknown.reason) == (401, "authentication failure")
+
+
+def test_a_token_of_its_own_privileges_has_none_until_it_is_given_some(pve: Pve):
+    root = pve.as_root()
+    made = root.access.users("windlass@pve").token("weak").post()
+    headers = {"Authorization": f"PVEAPIToken={made['full-tokenid']}={made['value']}"}
+
+    before = pve.call("GET", "/nodes/pve1/status", headers=headers)
+    root.access.acl.put(path="/", roles="PVEAuditor", tokens="windlass@pve!weak")
+    after = pve.call("GET", "/nodes/pve1/status", headers=headers)
+
+    assert (before.status_code, before.reason) == (
+        403,
+        "Permission check failed (/nodes/pve1, Sys.Audit)",
+    )
+    assert after.status_code == 200
+
+
+def test_a_token_of_root_is_not_root(pve: Pve):
+    root = pve.as_root()
+    made = root.access.users("root@pam").token("all").post(privsep=0)
+    headers = {"Authorization": f"PVEAPIToken={made['full-tokenid']}={made['value']}"}
+
+    given = {"vmid": 9000, "hostpci0": "host=0000:01:00.0"}
+    refused = pve.call("POST", "/nodes/pve3/qemu", data=given, headers=headers)
+
+    assert refused.reason == "only root can set 'hostpci0' config for non-mapped devices"
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("expired", "certificate has expired"),
+        ("wrong-name", "mismatch"),
+        ("self-signed", "self-signed"),
+    ],
+)
+def test_a_wrong_certificate_is_wrong_in_that_one_way(pve: Pve, kind: str, says: str):
+    pve.fault("tls-wrong-certificate", kind=kind)
+
+    with pytest.raises(requests.exceptions.SSLError, match=says):
+        pve.call("GET", "/version")
+
+
+def test_longer_answers_are_packed(pve: Pve):
+    answered = pve.call("GET", "/cluster/resources")
+
+    assert answered.headers["Content-Encoding"] == "gzip"
+    assert len(answered.json()["data"]) == 15
+
+
+def test_without_quorum_nothing_is_written(pve: Pve):
+    pve.fault("pve-no-quorum")
+
+    refused = pve.call("POST", "/nodes/pve1/qemu", data={"vmid": 100})
+
+    assert refused.reason == "cluster not ready - no quorum?"
+    assert pve.data("GET", "/cluster/status")[0]["quorate"] == 0
+    assert pve.state()["vms"] == {}
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Return once `holds`; the lab notices a fault of a host within a tenth of a second."""
+    until = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < until, "it never came true"
+        Event().wait(0.05)

@@ -57,7 +57,7 @@ class Authority:
             .not_valid_after(now + LIFETIME)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(
-                x509.SubjectAlternativeName([_general_name(s) for s in subjects]), critical=False
+                x509.SubjectAlternativeName([general_name(s) for s in subjects]), critical=False
             )
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
@@ -111,7 +111,8 @@ def _write_private(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
     )
 
 
-def _general_name(subject: str) -> x509.GeneralName:
+def general_name(subject: str) -> x509.GeneralName:
+    """A name or an address as certificates have it."""
     try:
         return x509.IPAddress(ipaddress.ip_address(subject))
     except ValueError:

@@ -9,6 +9,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from windlass.lab.pki import general_name
+
 
 def wrong_certificate(folder: Path, kind: str, names: list[str]) -> ssl.SSLContext:
     """A server's TLS with a certificate of that kind; `folder` is the authority's."""
@@ -28,12 +30,7 @@ def wrong_certificate(folder: Path, kind: str, names: list[str]) -> ssl.SSLConte
         if not isinstance(loaded, ec.EllipticCurvePrivateKey):
             raise TypeError(f"{folder / 'ca.key'} is not an EC key")
         issuer, signer = authority.subject, loaded
-    # Loopback addresses are left out: whatever the client calls the host, it must not match.
-    said = (
-        ["somebody-else.example"]
-        if kind == "wrong-name"
-        else [n for n in names if not n[0].isdigit()]
-    )
+    said = ["somebody-else.example"] if kind == "wrong-name" else names
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -43,7 +40,7 @@ def wrong_certificate(folder: Path, kind: str, names: list[str]) -> ssl.SSLConte
         .not_valid_before(begin)
         .not_valid_after(end)
         .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(name) for name in said]), critical=False
+            x509.SubjectAlternativeName([general_name(name) for name in said]), critical=False
         )
         .sign(signer, hashes.SHA256())
     )

@@ -36,8 +36,8 @@ class ProxmoxCluster:
         self._world = world
         self.datacenter = Datacenter(world, guests, hosts)
         self._hosts = hosts
-        self._servers: list[asyncio.Server] = []
-        self._handlers: list[web.Server] = []
+        # Host to its socket and the connections made to it.
+        self._listeners: dict[str, tuple[asyncio.Server, web.Server]] = {}
         self._watchers: list[asyncio.Task[None]] = []
         self._recorder: Recorder | None = None
         faults.declare(world.faults)
@@ -47,8 +47,8 @@ class ProxmoxCluster:
         dc = self.datacenter
         self._recorder = Recorder(self._world.folder / "proxmox-requests.jsonl")
         dc.tasks.recover()
-        for number, host in enumerate(self._hosts, start=1):
-            await self._listen(number, host)
+        for host in self._hosts:
+            await self._listen(host)
         for vm in dc.vms:
             if vm.running:
                 await self._resume(vm.vmid)
@@ -66,8 +66,8 @@ class ProxmoxCluster:
         except Refusal:
             self.datacenter.mark_stopped(vm)
 
-    async def _listen(self, number: int, host: HostSpec) -> None:
-        address = self._world.network.host(number)
+    async def _listen(self, host: HostSpec) -> None:
+        address = self._world.network.host(self._hosts.index(host) + 1)
         names = [host.name, f"{host.name}.lab", str(address), "localhost", "127.0.0.1"]
         certificate, key = self._world.authority.issue(f"pve-{host.name}", names)
         good = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -86,25 +86,31 @@ class ProxmoxCluster:
         if self._recorder is None:
             raise RuntimeError("listen before start")
         handler = web.Server(
-            Api(self.datacenter, self._recorder).handle, keepalive_timeout=5, access_log=None
+            Api(self.datacenter, self._recorder, host.name).handle,
+            keepalive_timeout=5,
+            access_log=None,
         )
         loop = asyncio.get_running_loop()
-        self._servers.append(await loop.create_server(handler, str(address), PORT, ssl=good))
-        self._handlers.append(handler)
+        server = await loop.create_server(handler, str(address), PORT, ssl=good)
+        self._listeners[host.name] = server, handler
         self._world.names |= {host.name: address, f"{host.name}.lab": address}
 
     async def stop(self) -> None:
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
-        for server in self._servers:
-            server.close()
-        for handler in self._handlers:
-            await handler.shutdown(timeout=0.2)
-        self._servers, self._handlers, self._watchers = [], [], []
+        for name in list(self._listeners):
+            await self._hang_up(name)
+        self._watchers = []
         await self.datacenter.tasks.stop()
         if self._recorder is not None:
             self._recorder.close()
+
+    async def _hang_up(self, name: str) -> None:
+        """Nobody answers at this host any more, and its connections are cut."""
+        server, handler = self._listeners.pop(name)
+        server.close()
+        await handler.shutdown(timeout=0.2)
 
     # By itself
 
@@ -131,6 +137,7 @@ class ProxmoxCluster:
     async def _cut_power(self, name: str) -> None:
         dc = self.datacenter
         dc.down.add(name)
+        await self._hang_up(name)
         dc.tasks.kill_host(name)
         for vm in dc.vms:
             if vm.node == name and vm.running:
@@ -140,6 +147,7 @@ class ProxmoxCluster:
     async def _restore_power(self, name: str) -> None:
         dc = self.datacenter
         dc.down.discard(name)
+        await self._listen(dc.host(name))
         self._world.oplog.append("host_on", f"host/{name}", before="offline", after="online")
         for vm in dc.vms:
             if vm.node == name and vm.config.get("onboot") == "1":

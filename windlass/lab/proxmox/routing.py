@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 class Call:
     """One call as a handler gets it: parameters verified and typed, path parameters among them.
 
-    `extra` becomes top-level keys of the answer beside `data`.
+    `host` is the one that was asked. `extra` becomes top-level keys of the answer beside `data`.
     """
 
     dc: "Datacenter"
     identity: Identity
     actor: Actor
+    host: str
     given: dict[str, Any]
-    tls: tuple[str, str] = ("", "")
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property

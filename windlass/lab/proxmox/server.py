@@ -16,7 +16,7 @@ from windlass.lab.proxmox.parameters import verify
 from windlass.lab.proxmox.recorder import Recorder
 from windlass.lab.proxmox.refusals import Refusal, bad_parameter, not_implemented
 from windlass.lab.proxmox.routing import Call, Route, find
-from windlass.lab.proxmox.wire import answer, decode_body, plain, refuse, split_target
+from windlass.lab.proxmox.wire import answer, compress, decode_body, plain, refuse, split_target
 
 _METHODS = ("GET", "POST", "PUT", "DELETE")
 _FORMATS = ("json", "extjs")
@@ -24,10 +24,11 @@ _COOKIE = re.compile(r"(?:^|;\s*)PVEAuthCookie=([^;]*)")
 
 
 class Api:
-    """Answers the requests that arrive at any host."""
+    """Answers the requests that arrive at one host."""
 
-    def __init__(self, dc: Datacenter, recorder: Recorder) -> None:
+    def __init__(self, dc: Datacenter, recorder: Recorder, host: str) -> None:
         self._dc = dc
+        self._host = host
         self._recorder = recorder
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -50,6 +51,7 @@ class Api:
             return await wire.spoil(request, answer(None, {}))
         # A client that hangs up does not stop what it asked for.
         response = await asyncio.shield(self._answer(request, fitting[1], inner, query))
+        compress(request, response)
         return await wire.spoil(request, response) if wire is not None else response
 
     async def _answer(
@@ -103,7 +105,7 @@ class Api:
         route.check(self._dc.access, identity, raw)
         self._proxy(raw.get("node") if "node" in in_path else None)
         actor = Actor.of_user_agent(request.headers.get("User-Agent", ""))
-        call = Call(self._dc, identity, actor, verify(raw, route.parameters))
+        call = Call(self._dc, identity, actor, self._host, verify(raw, route.parameters))
         return await route.handler(call), call.extra
 
     def _authenticate(self, request: web.BaseRequest, route: Route | None) -> Identity:

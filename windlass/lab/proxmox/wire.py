@@ -118,6 +118,15 @@ def _headed(response: web.Response) -> web.Response:
             "Date": now,
         }
     )
-    if isinstance(response.body, bytes) and len(response.body) > 1024:
-        response.enable_compression()
     return response
+
+
+def compress(request: web.BaseRequest, response: web.Response) -> None:
+    """Longer bodies are sent packed to whoever accepts it, with gzip where there is a choice."""
+    if not isinstance(response.body, bytes) or len(response.body) <= 1024:
+        return
+    accepted = request.headers.get("Accept-Encoding", "")
+    for coding in (web.ContentCoding.gzip, web.ContentCoding.deflate):
+        if coding.value in accepted:
+            response.enable_compression(coding)
+            return

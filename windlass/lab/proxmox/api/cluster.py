@@ -24,7 +24,7 @@ async def status(call: Call) -> Any:
         {
             "type": "node", "id": f"node/{host.name}", "name": host.name, "nodeid": 0 if single else number,
             "ip": str(dc.world.network.host(number)), "online": int(host.name not in dc.down),
-            "local": int(number == 1), "level": "",
+            "local": int(host.name == call.host), "level": "",
         }
         for number, host in enumerate(dc.hosts, start=1)
     ]  # fmt: skip
