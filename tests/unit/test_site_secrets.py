@@ -1,12 +1,15 @@
 """Secrets come late, from private places only, and never leave through a message."""
 
+import io
 import logging
 from pathlib import Path
 
 import pytest
 
+from tests.unit.site_text import BASE
 from windlass.errors import BadInputError
-from windlass.secrets import RedactSecrets, redact, resolve
+from windlass.models.load import load_site
+from windlass.secrets import RedactSecrets, redact, redact_logs, resolve, resolve_all
 
 SOPS = """\
 #!/bin/sh
@@ -146,3 +149,44 @@ def test_a_traceback_is_redacted_too(token: Path, caplog: pytest.LogCaptureFixtu
 
     assert "with base 10: '[secret]'" in caplog.text
     assert "s3cret" not in caplog.text
+
+
+def test_every_log_handler_of_a_process_is_told_once(token: Path):
+    secret = resolve("file:token", token.parent)
+    written = io.StringIO()
+    logger, handler = logging.getLogger("test.flows"), logging.StreamHandler(written)
+    logger.addHandler(handler)
+
+    redact_logs()
+    redact_logs()
+    logger.warning("sent %s", secret.get_secret_value())
+    logger.removeHandler(handler)
+
+    assert written.getvalue() == "sent [secret]\n"
+    assert len(handler.filters) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "key"),
+    [("token", 0o644, "proxmox.token_secret"), ("secrets.yaml", 0o640, "cluster.secrets")],
+)
+def test_a_secret_of_a_site_that_is_open_is_named_by_its_key(
+    tmp_path: Path, name: str, mode: int, key: str
+):
+    (tmp_path / "site.yaml").write_text(BASE)
+    for one in ("token", "secrets.yaml"):
+        (tmp_path / one).write_text("cluster: harbour-secret")
+        (tmp_path / one).chmod(mode if one == name else 0o600)
+
+    with pytest.raises(BadInputError, match=f"site.yaml: {key}: .* open to others"):
+        resolve_all(load_site(tmp_path / "site.yaml"))
+
+
+def test_a_site_whose_bundle_is_not_made_yet_has_all_its_secrets(tmp_path: Path):
+    (tmp_path / "site.yaml").write_text(BASE)
+    (tmp_path / "token").write_text("s3cret-of-the-token")
+    (tmp_path / "token").chmod(0o600)
+
+    resolve_all(load_site(tmp_path / "site.yaml"))
+
+    assert redact("s3cret-of-the-token") == "[secret]"
