@@ -50,7 +50,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Call:
-    """Everything about a call but its body. `now` is lab time."""
+    """Everything about a call but its body. `now` is lab time; `doubled` says which keys its body says twice."""
 
     verb: str
     target: Target
@@ -61,6 +61,7 @@ class Call:
     content_type: str = ""
     accept: str = ""
     warnings: list[str] = field(default_factory=list[str])
+    doubled: list[str] = field(default_factory=list[str])
 
     @property
     def timestamp(self) -> str:

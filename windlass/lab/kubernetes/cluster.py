@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import orjson
+
 from windlass.lab.kubernetes.calls import Call, Target
 from windlass.lab.kubernetes.crds import CustomKinds
 from windlass.lab.kubernetes.documents import Document, section
@@ -19,6 +21,15 @@ _NOISE = {"Event", "Lease", "EndpointSlice", "Endpoints"}
 
 def _always() -> bool:
     return True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An answer: a stored object, or a document that is none. `code` is the HTTP status."""
+
+    stored: Stored | None = None
+    doc: Document | None = None
+    code: int = 200
 
 
 @dataclass
@@ -72,6 +83,18 @@ class Cluster:
             )
             raise forbidden(target.resource.about(target.name), why, [cause])
 
+    def put(self, call: Call, target: Target, doc: Document) -> Stored:
+        """Store an object and record it, or show what a dry run would have stored."""
+        doc = ordered(doc)
+        if call.dry_run:
+            doc["metadata"].setdefault("resourceVersion", str(self.keyspace.revision))
+            tail = orjson.dumps({k: v for k, v in doc.items() if k not in ("kind", "apiVersion")})
+            return Stored(target.namespace or "", target.name, doc, 0, tail[1:])
+        before = self.keyspace.get(*target.key)
+        stored = self.keyspace.put(*target.key, doc)
+        self.record(call, target, before, stored)
+        return stored
+
     def record(
         self, call: Call, target: Target, before: Stored | None, after: Stored | None
     ) -> None:
@@ -87,6 +110,16 @@ class Cluster:
             after=_summary(after),
             actor=Actor.of_user_agent(call.user_agent),
         )
+
+
+_FIRST = ("kind", "apiVersion", "metadata", "spec")
+
+
+def ordered(doc: Document) -> Document:
+    """Members in the order people expect, status last."""
+    first = {key: doc[key] for key in _FIRST if key in doc}
+    last = {"status": doc["status"]} if "status" in doc else {}
+    return {**first, **{k: v for k, v in doc.items() if k not in first and k != "status"}, **last}
 
 
 def _summary(stored: Stored | None) -> Document | None:

@@ -4,30 +4,29 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import orjson
-import yaml
 from aiohttp import web
 
 from windlass.lab.kubernetes import (
     admission,
-    discovery,
+    bodies,
     faults,
-    openapi,
     protobuf,
     status,
     subresources,
 )
+from windlass.lab.kubernetes.about import About
+from windlass.lab.kubernetes.answers import JSON, respond
 from windlass.lab.kubernetes.calls import Call, User, resolve
-from windlass.lab.kubernetes.cluster import Cluster
+from windlass.lab.kubernetes.cluster import Cluster, Outcome
 from windlass.lab.kubernetes.documents import Document, entries
 from windlass.lab.kubernetes.forms import Form
 from windlass.lab.kubernetes.keyspace import Stored
-from windlass.lab.kubernetes.operations import Operations, Outcome
+from windlass.lab.kubernetes.operations import Operations
 from windlass.lab.kubernetes.status import ApiError
 from windlass.lab.kubernetes.watching import Watch, list_objects, selection, stale_by
 
 PodLogs = Callable[[str, str, str], AsyncIterator[bytes] | None]
 
-_JSON = "application/json"
 # The first address of the service network is the API's own.
 _OWN_ADDRESS = str(admission.SERVICE_NETWORK.network_address + 1)
 _BODIES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
@@ -46,6 +45,7 @@ class Endpoints:
         self.cluster = cluster
         faults.declare(cluster.world.faults)
         self.operations = Operations(cluster)
+        self._about = About(cluster)
         self.pod_logs: PodLogs = _no_logs
         self.prepared = False
         self._scales = subresources.Scales(self.operations)
@@ -86,82 +86,18 @@ class Endpoints:
         try:
             return await self._answer(request)
         except ApiError as error:
-            return _respond(orjson.dumps(error.json()), error.code, error.headers)
+            return respond(orjson.dumps(error.json()), error.code, error.headers)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.path
         if path in ("/healthz", "/livez", "/readyz"):
-            return self._health(request)
+            return self._about.health(request)
         user = _user(request)
         if not path.startswith(("/api/", "/apis/")) or path.count("/") < 3:
-            return self._about_itself(request)
+            return self._about.answer(request)
         if path.startswith("/apis/") and path.rstrip("/").count("/") == 3:
-            return self._about_itself(request)
+            return self._about.answer(request)
         return await self._resource(request, user)
-
-    def _health(self, request: web.BaseRequest) -> web.StreamResponse:
-        if self.cluster.available():
-            return web.Response(text="ok")
-        name = request.path.removeprefix("/")
-        text = f"[+]ping ok\n[-]etcd failed: reason withheld\n{name} check failed\n"
-        return web.Response(text=text, status=500)
-
-    def _about_itself(self, request: web.BaseRequest) -> web.StreamResponse:
-        path, registry = request.path.rstrip("/"), self.cluster.registry
-        accept = request.headers.get("Accept", "")
-        if path == "/version":
-            return _json(self._version())
-        if path in ("/api", "/apis") and discovery.wants_aggregated(accept):
-            body = orjson.dumps(discovery.aggregated(registry, core=path == "/api"))
-            kind = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
-            return _respond(body, content_type=kind)
-        if path == "/api":
-            return _json(discovery.versions(request.host))
-        if path == "/apis":
-            return _json(discovery.group_list(registry))
-        if path.startswith("/openapi/v3"):
-            return self._openapi(path)
-        return self._group(path)
-
-    def _group(self, path: str) -> web.StreamResponse:
-        registry = self.cluster.registry
-        groups = registry.groups()
-        parts = path.strip("/").split("/")
-        if parts == ["api", "v1"]:
-            return _json(discovery.resource_list(registry, "", "v1"))
-        if parts[0] == "apis" and len(parts) > 1 and parts[1] in groups:
-            if len(parts) == 2:
-                head = {"kind": "APIGroup", "apiVersion": "v1"}
-                return _json(head | discovery.group(registry, parts[1]))
-            if parts[2] in groups[parts[1]]:
-                return _json(discovery.resource_list(registry, parts[1], parts[2]))
-        return web.Response(text="404 page not found\n", status=404)
-
-    def _openapi(self, path: str) -> web.StreamResponse:
-        registry = self.cluster.registry
-        if path == "/openapi/v3":
-            return _json(openapi.index(registry, self.cluster.keyspace.revision))
-        parts = path.removeprefix("/openapi/v3/").split("/")
-        group, version = ("", parts[1]) if parts[0] == "api" else (parts[1], parts[-1])
-        found = registry.of_version(group, version)
-        if not found:
-            return web.Response(text="404 page not found\n", status=404)
-        custom = {r.kind: self.cluster.custom.raw_schema(r) for r in found if r.custom}
-        return _json(openapi.document(registry, group, version, self.cluster.minor, custom))
-
-    def _version(self) -> Document:
-        major, minor = self.cluster.minor.split(".")
-        return {
-            "major": major,
-            "minor": minor,
-            "gitVersion": self.cluster.version,
-            "gitCommit": "windlass-lab",
-            "gitTreeState": "clean",
-            "buildDate": "1970-01-01T00:00:00Z",
-            "goVersion": "none",
-            "compiler": "none",
-            "platform": "linux/amd64",
-        }
 
     async def _resource(self, request: web.BaseRequest, user: User) -> web.StreamResponse:
         target = resolve(request.path, self.cluster.registry)
@@ -175,7 +111,7 @@ class Endpoints:
             user_agent=request.headers.get("User-Agent", ""),
             now=self.cluster.world.clock.now(),
             # A body without a type is JSON, as it is for the real server.
-            content_type=request.content_type if "Content-Type" in request.headers else _JSON,
+            content_type=request.content_type if "Content-Type" in request.headers else JSON,
             accept=request.headers.get("Accept", ""),
         )
         self._authorize(call)
@@ -201,7 +137,7 @@ class Endpoints:
     async def _slowly(self, request: web.BaseRequest, answer: web.Response) -> web.StreamResponse:
         body = answer.body
         assert isinstance(body, bytes)  # every answer of this server is rendered
-        headers = {"Content-Type": _JSON, "Content-Length": str(len(body))}
+        headers = {"Content-Type": JSON, "Content-Length": str(len(body))}
         response = web.StreamResponse(status=answer.status, headers=headers)
         await response.prepare(request)
         for byte in body:
@@ -254,15 +190,15 @@ class Endpoints:
             raise status.unsupported_media_type(_BODIES)
         if media == protobuf.MEDIA:
             return protobuf.decode(raw, call.target.resource.kind)
-        return _parse(raw, media, call)
+        return bodies.parse(raw, call)
 
     def _perform(self, call: Call, body: Any) -> web.Response:
         verb, target = call.verb, call.target
         if verb == "list":
-            return _respond(list_objects(call, self.cluster))
+            return respond(list_objects(call, self.cluster))
         if verb == "deletecollection":
-            self.operations.delete_collection(call, body or {}, selection(call, self.cluster))
-            return _respond(list_objects(call, self.cluster))
+            self.operations.deletions.of_collection(call, body or {}, selection(call, self.cluster))
+            return respond(list_objects(call, self.cluster))
         if target.subresource or target.resource.kind in _REVIEWED:
             return self._render(call, self._subresource(call, body))
         if verb == "get":
@@ -271,7 +207,7 @@ class Endpoints:
             "create": self.operations.create,
             "update": self.operations.update,
             "patch": self.operations.patch,
-            "delete": lambda call, body: self.operations.delete(call, body or {}),
+            "delete": lambda call, body: self.operations.deletions.delete(call, body or {}),
         }
         return self._render(call, actions[verb](call, body))
 
@@ -348,14 +284,14 @@ class Endpoints:
             body = Form.of(call, self.cluster).one(outcome.stored)
         else:
             body = orjson.dumps(outcome.doc)
-        response = _respond(body, outcome.code)
+        response = respond(body, outcome.code)
         for name, value in headers:
             response.headers.add(name, value)
         return response
 
     async def _watch(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
         watch = Watch.open(call, self.cluster)
-        response = web.StreamResponse(headers={"Content-Type": _JSON})
+        response = web.StreamResponse(headers={"Content-Type": JSON})
         response.enable_chunked_encoding()
         try:
             await response.prepare(request)
@@ -393,22 +329,6 @@ def _verb(method: str, named: bool, query: dict[str, str]) -> str:
     return _VERBS[method]
 
 
-def _parse(raw: bytes, media: str, call: Call) -> Any:
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        if not media.endswith("yaml"):
-            kind = call.target.resource.kind
-            raise status.bad_request(
-                f"the object provided is unrecognized (must be of type {kind}): couldn't get "
-                f"version/kind; json parse error: {error} ({raw[:64].decode(errors='replace')})"
-            ) from error
-    try:
-        return yaml.safe_load(raw)
-    except yaml.YAMLError as error:
-        raise status.bad_request(f"error decoding YAML: {error}") from error
-
-
 def _user(request: web.BaseRequest) -> User:
     transport = request.transport
     certificate = transport.get_extra_info("peercert") if transport else None
@@ -422,17 +342,3 @@ def _user(request: web.BaseRequest) -> User:
 
 def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
-
-
-def _json(doc: Document) -> web.Response:
-    return _respond(orjson.dumps(doc))
-
-
-def _respond(
-    body: bytes,
-    code: int = 200,
-    headers: dict[str, str] | None = None,
-    content_type: str = _JSON,
-) -> web.Response:
-    fixed = {"Content-Type": content_type, "Cache-Control": "no-cache, private"}
-    return web.Response(body=body, status=code, headers=fixed | (headers or {}))

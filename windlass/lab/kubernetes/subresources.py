@@ -4,10 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 from windlass.lab.kubernetes import ownership
+from windlass.lab.kubernetes.bodies import decode
 from windlass.lab.kubernetes.calls import Call, Target, User
+from windlass.lab.kubernetes.cluster import Outcome
 from windlass.lab.kubernetes.documents import Document, entries, is_object, section
 from windlass.lab.kubernetes.keyspace import Stored
-from windlass.lab.kubernetes.operations import Operations, Outcome
+from windlass.lab.kubernetes.operations import Operations
 from windlass.lab.kubernetes.patches import json_patch, merge_patch
 from windlass.lab.kubernetes.selectors import matches_label_selector
 from windlass.lab.kubernetes.status import (
@@ -154,7 +156,7 @@ class Evictions:
         delete = replace(call, verb="evict", target=replace(target, subresource=""))
         if not self._is_free(live.doc):
             self._ask_budget(call, live)
-        self._operations.delete(delete, options)
+        self._operations.deletions.delete(delete, options)
         done: Document = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
         return Outcome(doc={**done, "code": 201}, code=201)
 
@@ -288,7 +290,7 @@ def finalize(operations: Operations, call: Call, body: Any) -> Outcome:
     live = operations.keyspace.get(*target.key)
     if live is None:
         raise not_found(target.resource.about(target.name))
-    sent = operations.decode(call, body, target.resource)
+    sent = decode(call, body, target.resource, operations.cluster)
     doc = ownership.plain_copy(live.doc)
     finalizers = entries(sent, "spec", "finalizers")
     doc["spec"] = {"finalizers": finalizers} if finalizers else {}
