@@ -171,7 +171,8 @@ def _down(folder: Path) -> int:
     os.kill(pid, signal.SIGTERM)
 
     def gone() -> None:
-        if _pid(folder) is not None:
+        # Its own word comes before its end: a network is free when the process is gone.
+        if _command_of(pid):
             raise NotReadyError(f"process {pid} still runs")
 
     wait_for("the lab to end", gone, timeout=END, pace=LOOK, stop=Event())
@@ -183,10 +184,18 @@ def _pid(folder: Path) -> int | None:
     """The lab's process, when it is one: a file that outlived its process names nobody."""
     try:
         pid = int((folder / "lab.pid").read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, ValueError):
         return None
+    command = _command_of(pid)
     return pid if b"windlass.lab.up" in command and str(folder).encode() in command else None
+
+
+def _command_of(pid: int) -> bytes:
+    """What the process was started as; empty once it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _fault(args: argparse.Namespace) -> int:
