@@ -39,6 +39,7 @@ def bootstrap_of(lab: FaultyLab, text: str | bytes) -> tuple[int, str]:
 def refused(lab: FaultyLab, text: str | bytes, code: int, says: str) -> None:
     """An approved bootstrap of this site file ends with `code`, says why once, and nothing is touched by it."""
     oplog, requests = len(lab.oplog()), len(lab.requests())
+    history = lab.json("history")
 
     ended, error = bootstrap_of(lab, text)
 
@@ -49,7 +50,7 @@ def refused(lab: FaultyLab, text: str | bytes, code: int, says: str) -> None:
     assert "Traceback" not in error
     assert len(lab.oplog()) == oplog
     assert len(lab.requests()) == requests
-    assert lab.json("history") == []
+    assert lab.json("history") == history
 
 
 def _node(number: int, **changes: Any) -> Callable[[Document], None]:
@@ -121,6 +122,23 @@ def test_a_secrets_bundle_that_the_world_can_read_is_bad_input(lab: FaultyLab):
     site["cluster"]["secrets"] = "file:open-secrets.yaml"
 
     refused(lab, yaml.safe_dump(site, sort_keys=False), exits.BAD_INPUT, f"run chmod 600 {bundle}")
+
+
+def test_an_operation_whose_secret_has_gone_is_not_begun(lab: FaultyLab):
+    lab.windlass("bootstrap", str(lab.site_file), "--apply", "--local")
+    (operation, *_) = lab.json("history")
+    requests = len(lab.requests())
+    token = lab.folder / "credentials" / "proxmox-token"
+    away = token.rename(token.with_suffix(".away"))
+
+    done = lab.windlass("resume", operation["id"], "--local", "--yes")
+    away.rename(token)
+
+    assert done.returncode == exits.BAD_INPUT
+    assert f"proxmox.token_secret: secret file {token} is missing" in done.stderr
+    assert lab.json("history")[0]["state"] == "awaiting-approval"
+    assert len(lab.requests()) == requests
+    assert lab.verbs() == []
 
 
 def test_a_certificate_of_another_ca_is_refused(lab: FaultyLab):
