@@ -1,37 +1,28 @@
 """The journal: what was meant, what was done, who holds a site, who said yes. Durable before the next move.
 
 Every change is a record in one hash chain; the other tables say the same for reading and are written in the same
-transaction. SQLite by default; nothing in the protocol is SQLite's own.
+transaction.
 """
 
 import json
-import os
 import secrets
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import (
     Connection,
-    Engine,
-    RowMapping,
     Select,
-    create_engine,
     delete,
-    event,
     func,
     select,
     update,
 )
-from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError
 
 from windlass import __version__
-from windlass.engine.chain import GENESIS, canonical, problems, record_hash
-from windlass.engine.projections import Tables, differences
+from windlass.engine.chain import canonical
 from windlass.engine.records import (
     Approval,
     Freeze,
@@ -40,13 +31,12 @@ from windlass.engine.records import (
     OperationState,
     StepState,
 )
+from windlass.engine.rows import holder_of, moment, operation_of, step_of
+from windlass.engine.store import Store, now
 from windlass.engine.tables import (
-    SCHEMA,
     approvals,
     freezes,
-    head,
     locks,
-    metadata,
     operations,
     records,
     runs,
@@ -57,62 +47,18 @@ from windlass.errors import (
     BadInputError,
     BusyError,
     FrozenError,
-    NeedsHumanError,
-    ParkedError,
     RefusedError,
     UnreachableError,
     WindlassError,
 )
 from windlass.models.plan import JsonObject, Plan
 
-# Another process may be writing; a transaction takes milliseconds.
-BUSY_S = 30
 # Without vowels no identifier spells a word.
 ALPHABET = "0123456789bcdfghjklmnpqrstvwxz"
-# A full disk must fail before an effect, not between an effect and its record.
-SPARE_BYTES = 4 * 1024 * 1024
 
 
-class Journal:
+class Journal(Store):
     """One journal. Safe for many threads and many processes."""
-
-    def __init__(self, engine: Engine, home: Path) -> None:
-        self._engine = engine
-        # Threads that wait here do not wake each other by polling the database.
-        self._alone = threading.Lock()
-        self._spare = home / "journal.spare"
-        self.home = home
-
-    @classmethod
-    def open(cls, home: Path, url: str | None = None) -> "Journal":
-        """The journal in `home`, made if it is not there (0600).
-
-        Raises:
-            NeedsHumanError: it is damaged, or a newer Windlass wrote it (CODE_CHANGED).
-        """
-        path = home / "journal.db"
-        if url is None and not path.exists():
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-        engine = create_engine(
-            url or f"sqlite:///{path}", pool_pre_ping=url is not None, pool_size=8, max_overflow=64
-        )
-        if engine.dialect.name == "sqlite":
-            _prepare_sqlite(engine)
-        with _translated(home):
-            _create_tables(engine)
-        journal = cls(engine, home)
-        journal._check_schema()
-        return journal
-
-    def _check_schema(self) -> None:
-        with self._reading() as db:
-            found = db.scalar(select(func.max(records.c.seq)))
-            newest = db.execute(select(records.c.body).where(records.c.seq == found)).scalar()
-        if newest is not None and json.loads(newest).get("schema", SCHEMA) > SCHEMA:
-            raise NeedsHumanError(
-                "a newer Windlass wrote this journal: go on with that version",
-                reason="CODE_CHANGED",
-            )
 
     # Operations
 
@@ -123,7 +69,7 @@ class Journal:
         if plan.is_empty:
             raise RefusedError(f"the plan for {plan.site} has no effect: there is nothing to run")
         identity = _new_id()
-        at = _now()
+        at = now()
         with self._writing() as db:
             self._append(
                 db, "operation", plan.site, identity,
@@ -202,7 +148,7 @@ class Journal:
                     reason=reason,
                     message=message,
                     remains=json.dumps(remains),
-                    updated=_now(),
+                    updated=now(),
                 )
             )
 
@@ -239,7 +185,7 @@ class Journal:
                 )  # fmt: skip
                 db.execute(
                     approvals.insert().values(
-                        operation=operation.id, plan_hash=plan_hash, by=by, reason=reason, at=_now()
+                        operation=operation.id, plan_hash=plan_hash, by=by, reason=reason, at=now()
                     )
                 )
 
@@ -255,7 +201,7 @@ class Journal:
     def approvals(self, identity: str) -> list[Approval]:
         with self._reading() as db:
             rows = db.execute(select(approvals).where(approvals.c.operation == identity)).all()
-        return [Approval(r.operation, r.plan_hash, r.by, r.reason, _time(r.at)) for r in rows]
+        return [Approval(r.operation, r.plan_hash, r.by, r.reason, moment(r.at)) for r in rows]
 
     def is_approved(self, identity: str) -> bool:
         operation = self.operation(identity)
@@ -266,7 +212,7 @@ class Journal:
         with self._writing() as db:
             self._append(db, "freeze", site, "", {"reason": reason, "by": by})
             db.execute(delete(freezes).where(freezes.c.site == site))
-            db.execute(freezes.insert().values(site=site, reason=reason, by=by, since=_now()))
+            db.execute(freezes.insert().values(site=site, reason=reason, by=by, since=now()))
 
     def thaw(self, site: str, reason: str, by: str) -> None:
         with self._writing() as db:
@@ -284,7 +230,7 @@ class Journal:
                 row = db.execute(select(freezes).where(freezes.c.site == site)).first()
         except (DBAPIError, WindlassError, ValueError) as error:
             raise FrozenError(f"whether {site} is frozen cannot be read: {error}") from error
-        return Freeze(row.site, row.reason, row.by, _time(row.since)) if row else None
+        return Freeze(row.site, row.reason, row.by, moment(row.since)) if row else None
 
     def request_stop(self, identity: str, by: str, *, cancel: bool) -> None:
         """Ask the operation to stop at its next safe point; with `cancel` it is not meant to go on."""
@@ -295,7 +241,7 @@ class Journal:
             self._append(db, "stop", operation.site, operation.id, {"by": by, "cancel": cancel})
             db.execute(delete(stops).where(stops.c.operation == operation.id))
             db.execute(
-                stops.insert().values(operation=operation.id, by=by, cancel=int(cancel), at=_now())
+                stops.insert().values(operation=operation.id, by=by, cancel=int(cancel), at=now())
             )
 
     def stop_requested(self, identity: str) -> bool:
@@ -315,14 +261,14 @@ class Journal:
         """Every step that was ever begun."""
         with self._reading() as db:
             rows = db.execute(select(steps).where(steps.c.operation == identity)).all()
-        return {row.key: _step(row) for row in rows}
+        return {row.key: step_of(row) for row in rows}
 
     def step_state(self, identity: str, key: str) -> StepState:
         with self._reading() as db:
             row = db.execute(
                 select(steps).where(steps.c.operation == identity, steps.c.key == key)
             ).first()
-        return _step(row) if row else StepState(key, "pending")
+        return step_of(row) if row else StepState(key, "pending")
 
     def write_step(
         self,
@@ -366,7 +312,7 @@ class Journal:
                     steps.c.state == "done", steps.c.attempts == 1,
                 )
             ).all()  # fmt: skip
-        return [_time(r.ended) - _time(r.started) for r in rows if r.started and r.ended]
+        return [moment(r.ended) - moment(r.started) for r in rows if r.started and r.ended]
 
     # The lock of a site
 
@@ -374,7 +320,7 @@ class Journal:
         """Who holds a site, or held it last; None when nobody ever did or the last one let go."""
         with self._reading() as db:
             row = db.execute(select(locks).where(locks.c.site == site)).first()
-        return _held_by(row)
+        return holder_of(row)
 
     def next_epoch(
         self,
@@ -389,7 +335,7 @@ class Journal:
         """
         with self._writing() as db:
             row = db.execute(select(locks).where(locks.c.site == site)).first()
-            admit(_held_by(row))
+            admit(holder_of(row))
             last = 0 if row is None else row.epoch
             self._append(db, "lock", site, operation, {"epoch": last + 1, "holder": holder})
             db.execute(delete(locks).where(locks.c.site == site))
@@ -445,7 +391,7 @@ class Journal:
         # A clock that was set back must not make a call longer than its deadline.
         latest = time.time()
         return max(
-            (min(_time(r.intent).timestamp(), latest) + (r.deadline or 0) for r in rows), default=0
+            (min(moment(r.intent).timestamp(), latest) + (r.deadline or 0) for r in rows), default=0
         )
 
     # The chain
@@ -460,97 +406,7 @@ class Journal:
             for row in db.execute(wanted).mappings().all():
                 yield {**row, "body": json.loads(row["body"])}
 
-    def verify(self) -> list[str]:
-        """What is wrong with the journal: broken chain, altered records, tables that say something else."""
-        with self._reading() as db:
-            chain = [
-                dict(row)
-                for row in db.execute(select(records).order_by(records.c.seq)).mappings().all()
-            ]
-            found = problems(chain)
-            end = db.execute(select(head.c.seq, head.c.hash)).first()
-            if chain and (end is None or tuple(end) != (chain[-1]["seq"], chain[-1]["hash"])):
-                found.append(
-                    f"the chain ends at record {chain[-1]['seq']}, but {end and end.seq} were written"
-                )
-            if not chain and end is not None:
-                found.append(f"the chain is empty, but {end.seq} records were written")
-            rows = {
-                table.name: [_plain(row) for row in db.execute(select(table)).mappings()]
-                for table in (operations, steps, locks, freezes, approvals, stops)
-            }
-            found += differences(chain, Tables(**rows))
-            for row in db.execute(select(operations)).all():
-                if Plan.from_json(json.loads(row.plan)).hash != row.plan_hash:
-                    found.append(
-                        f"operation {row.id} has a plan that is not the one it was created with"
-                    )
-        return found
-
-    def _append(
-        self, db: Connection, kind: str, site: str, operation: str, body: JsonObject
-    ) -> None:
-        last = db.execute(select(head).with_for_update()).first()
-        record: dict[str, Any] = {
-            "seq": last.seq + 1 if last else 1,
-            "time": _now(),
-            "kind": kind,
-            "site": site,
-            "operation": operation,
-            "body": canonical({"schema": SCHEMA, **body}),
-            "previous": last.hash if last else GENESIS,
-        }
-        end = {"seq": record["seq"], "hash": record_hash(record)}
-        db.execute(records.insert().values(**record, hash=end["hash"]))
-        if not db.execute(update(head).values(**end)).rowcount:
-            db.execute(head.insert().values(id=1, **end))
-
-    # Plumbing
-
-    @contextmanager
-    def _reading(self) -> Generator[Connection]:
-        with _translated(self.home), self._engine.connect() as db:
-            yield db
-
-    @contextmanager
-    def _writing(self) -> Generator[Connection]:
-        """One transaction, alone: the chain has one end.
-
-        Raises ParkedError when there is no room for it.
-        """
-        self._release_room()
-        with self._alone, _translated(self.home), self._engine.connect() as db:
-            if self._engine.dialect.name == "sqlite":
-                _begin_immediate(db)
-            yield db
-            db.commit()
-
-    def reserve(self) -> None:
-        """Set room aside, so that what begins now can be recorded whatever else fills the disk.
-
-        Raises:
-            ParkedError: there is no room; nothing should be begun.
-        """
-        if self._spare.exists() and self._spare.stat().st_blocks * 512 >= SPARE_BYTES:
-            return
-        try:
-            fd = os.open(self._spare, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-            try:
-                os.posix_fallocate(fd, 0, SPARE_BYTES)
-            finally:
-                os.close(fd)
-        except OSError as error:
-            self._spare.unlink(missing_ok=True)
-            raise ParkedError(
-                f"the disk under {self.home} is full: what happens could not be recorded, so nothing is "
-                "begun; make room and resume"
-            ) from error
-
-    def _release_room(self) -> None:
-        """What was set aside is for the records of what has begun, once the disk is nearly full."""
-        found = os.statvfs(self.home)
-        if found.f_bavail * found.f_frsize < SPARE_BYTES / 4:
-            self._spare.unlink(missing_ok=True)
+    # Rows
 
     @staticmethod
     def _site_of(db: Connection, identity: str) -> str:
@@ -562,61 +418,7 @@ class Journal:
     @staticmethod
     def _operation(db: Connection, row: Any) -> Operation:
         known: Select[Any] = select(runs.c.run).where(runs.c.operation == row.id)
-        return Operation(
-            id=row.id, site=row.site, verb=row.verb, plan=Plan.from_json(json.loads(row.plan)),
-            plan_hash=row.plan_hash, state=OperationState(row.state), reason=row.reason, message=row.message,
-            remains=tuple(json.loads(row.remains)), origin=row.origin, parent=row.parent, version=row.version,
-            site_file=row.site_file, created=_time(row.created), updated=_time(row.updated),
-            runs=tuple(db.execute(known).scalars().all()),
-        )  # fmt: skip
-
-
-def _prepare_sqlite(engine: Engine) -> None:
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _record: Any) -> None:
-        # SQLAlchemy begins transactions itself; sqlite3's own idea of when would come too late for the chain.
-        connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute(f"PRAGMA busy_timeout={BUSY_S * 1000}")
-
-
-def _create_tables(engine: Engine) -> None:
-    """Two processes may both find no tables; the second one is told that they are there."""
-    for _ in metadata.tables:
-        try:
-            metadata.create_all(engine)
-        except (OperationalError, ProgrammingError) as error:
-            if "already exists" not in str(error):
-                raise
-        else:
-            return
-
-
-@contextmanager
-def _translated(home: Path) -> Generator[None]:
-    """A journal that cannot be read is for a person to look at; one without room waits for room."""
-    try:
-        yield
-    except DatabaseError as error:
-        said = str(error.orig)
-        if "disk is full" in said or "disk I/O error" in said:
-            raise ParkedError(f"the disk under {home} is full: make room and resume") from error
-        if any(word in said for word in ("malformed", "not a database", "no such")):
-            raise NeedsHumanError(f"the journal in {home} is damaged: {said}") from error
-        raise
-
-
-def _begin_immediate(db: Connection) -> None:
-    deadline = time.monotonic() + BUSY_S
-    while True:
-        try:
-            db.exec_driver_sql("BEGIN IMMEDIATE")
-        except OperationalError:
-            if time.monotonic() > deadline:
-                raise
-        else:
-            return
+        return operation_of(row, runs=db.execute(known).scalars().all())
 
 
 def _fence(db: Connection, site: str, epoch: int | None) -> None:
@@ -629,26 +431,6 @@ def _fence(db: Connection, site: str, epoch: int | None) -> None:
         raise BusyError(f"{site} is now held by {by}; epoch {epoch} writes no more")
 
 
-def _plain(row: RowMapping) -> dict[str, Any]:
-    return {str(name): value for name, value in row.items()}
-
-
-def _held_by(row: Any) -> Holder | None:
-    if row is None or not row.operation:
-        return None
-    who = json.loads(row.holder)
-    return Holder(
-        site=row.site,
-        epoch=row.epoch,
-        operation=row.operation,
-        run=who["run"],
-        pid=who["pid"],
-        host=who["host"],
-        renewed=row.renewed,
-        lease=timedelta(seconds=who["lease"]),
-    )
-
-
 def _new_id() -> str:
     """Twelve signs that sort by time: seconds since 2026 in base 30, then chance."""
     seconds = int(time.time()) - 1_767_225_600
@@ -657,24 +439,3 @@ def _new_id() -> str:
         seconds, digit = divmod(seconds, len(ALPHABET))
         signs = ALPHABET[digit] + signs
     return signs + "".join(secrets.choice(ALPHABET) for _ in range(5))
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-def _step(row: Any) -> StepState:
-    return StepState(
-        key=row.key, state=row.state, attempts=row.attempts, deaths=row.deaths, effects=row.effects,
-        started=_time(row.started) if row.started else None,
-        ended=_time(row.ended) if row.ended else None,
-        intent=_time(row.intent) if row.intent else None,
-        deadline=timedelta(seconds=row.deadline) if row.deadline is not None else None,
-        handle=json.loads(row.handle) if row.handle else None,
-        evidence=json.loads(row.evidence) if row.evidence else None,
-        message=row.message,
-    )  # fmt: skip

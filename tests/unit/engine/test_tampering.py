@@ -8,10 +8,11 @@ from threading import Event
 import pytest
 
 from tests.unit.engine.worlds import Thing, plan_of
-from windlass.engine.journal import SPARE_BYTES, Journal
+from windlass.engine.journal import Journal
 from windlass.engine.lock import SiteLock
 from windlass.engine.records import OperationState
 from windlass.engine.steps import StepRunner
+from windlass.engine.store import SPARE_BYTES
 from windlass.errors import FrozenError, NeedsHumanError
 
 COLUMNS = ("time", "kind", "site", "operation", "body", "previous", "hash")
