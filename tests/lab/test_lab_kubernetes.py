@@ -238,7 +238,8 @@ def test_any_other_protobuf_is_refused(admin: Client):
     assert (answer.status_code, answer.json()["reason"]) == (415, "UnsupportedMediaType")
     assert answer.json()["message"] == (
         "the body of the request was in an unknown format - accepted media types include: application/json, "
-        "application/yaml"
+        "application/yaml; the lab reads Namespace and DeleteOptions as protobuf, not ConfigMap: send it as "
+        "JSON, as kubectl apply and kubectl create -f do"
     )
 
 

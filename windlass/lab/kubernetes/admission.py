@@ -5,13 +5,13 @@ import random
 from collections.abc import Callable
 from ipaddress import IPv4Network
 
-from windlass.lab.kubernetes import defaults, validation
+from windlass.lab.kubernetes import defaults, definitions, validation
 from windlass.lab.kubernetes.calls import Call, Target
 from windlass.lab.kubernetes.cluster import Cluster
 from windlass.lab.kubernetes.crds import accept
 from windlass.lab.kubernetes.documents import Document, entries, section
 from windlass.lab.kubernetes.resources import Resource
-from windlass.lab.kubernetes.status import Cause, forbidden, invalid
+from windlass.lab.kubernetes.status import Cause, forbidden, invalid, not_implemented
 
 SERVICE_NETWORK = IPv4Network("10.96.0.0/12")
 # Low addresses are given by hand (10.96.0.1, 10.96.0.10).
@@ -64,7 +64,7 @@ def prepare_update(doc: Document, old: Document, target: Target, call: Call) -> 
     if target.subresource in ("status", "finalize", "approval", "binding"):
         return
     if resource.kind == "CustomResourceDefinition":
-        validation.check_definition(doc)
+        call.warnings.extend(definitions.check(doc))
         accept(doc, call.timestamp)
     validation.check(doc, old, resource)
 
@@ -205,6 +205,7 @@ def _check_address(doc: Document, cluster: Cluster) -> None:
 
 def _claim(doc: Document, cluster: Cluster, _call: Call) -> None:
     doc["status"] = {"phase": "Pending"}
+    _protect(doc, "kubernetes.io/pvc-protection")
     if "storageClassName" in doc["spec"]:
         return
     defaults_found = [
@@ -222,6 +223,14 @@ def _claim(doc: Document, cluster: Cluster, _call: Call) -> None:
 
 def _volume(doc: Document, _cluster: Cluster, _call: Call) -> None:
     doc["status"] = {"phase": "Pending"}
+    _protect(doc, "kubernetes.io/pv-protection")
+
+
+def _protect(doc: Document, finalizer: str) -> None:
+    """Storage in use stays until its controller says that it is not."""
+    finalizers = doc["metadata"].setdefault("finalizers", [])
+    if finalizer not in finalizers:
+        finalizers.append(finalizer)
 
 
 def _node(doc: Document, _cluster: Cluster, _call: Call) -> None:
@@ -275,11 +284,42 @@ def _empty_status(doc: Document, _cluster: Cluster, _call: Call) -> None:
     doc["status"] = {}
 
 
+def _vain(doc: Document, _cluster: Cluster, _call: Call) -> None:
+    """Kept it would look as if it were obeyed."""
+    raise not_implemented(f"{doc['kind']}: {_OBEYED[doc['kind']]} are not evaluated")
+
+
+def _api_service(doc: Document, _cluster: Cluster, _call: Call) -> None:
+    if "service" in section(doc, "spec"):
+        raise not_implemented("APIService: requests are not passed on to other API servers")
+
+
+def _idle(doc: Document, _cluster: Cluster, call: Call) -> None:
+    """Kept, as a real API server does; what it is for happens in controllers that the lab has not."""
+    call.warnings.append(f"the lab has no controller for {doc['kind']}: {_IDLE[doc['kind']]}")
+
+
 def _definition(doc: Document, _cluster: Cluster, call: Call) -> None:
     doc.pop("status", None)
-    validation.check_definition(doc)
+    call.warnings.extend(definitions.check(doc))
     accept(doc, call.timestamp)
 
+
+# What the API server itself would obey.
+_OBEYED = {
+    "MutatingWebhookConfiguration": "admission webhooks",
+    "ValidatingWebhookConfiguration": "admission webhooks",
+    "ValidatingAdmissionPolicy": "admission policies",
+    "ValidatingAdmissionPolicyBinding": "admission policies",
+    "ResourceQuota": "quotas",
+    "LimitRange": "limits",
+}
+_IDLE = {
+    "CertificateSigningRequest": "nothing is signed",
+    "CronJob": "it makes no jobs",
+    "HorizontalPodAutoscaler": "it scales nothing",
+    "ReplicationController": "it makes no pods",
+}
 
 _AT_BIRTH: dict[str, Callable[[Document, Cluster, Call], None]] = {
     "Namespace": _namespace,
@@ -295,6 +335,9 @@ _AT_BIRTH: dict[str, Callable[[Document, Cluster, Call], None]] = {
     "ReplicaSet": _replicated,
     "StatefulSet": _stateful_set,
     "CustomResourceDefinition": _definition,
+    "APIService": _api_service,
+    **dict.fromkeys(_OBEYED, _vain),
+    **dict.fromkeys(_IDLE, _idle),
 }
 
 

@@ -154,7 +154,10 @@ def _typed(doc: Any, resource: Resource) -> Document:
 
 
 def _report(call: Call, unknown: list[str], resource: Resource) -> None:
-    said = [*call.doubled, *(f'unknown field "{path}"' for path in unknown)]
+    # A field that is unknown is not said to be doubled as well.
+    ours = {f'duplicate field "{path}"' for path in unknown}
+    said = [text for text in call.doubled if text not in ours]
+    said += [f'unknown field "{path}"' for path in unknown]
     if not said:
         return
     if call.validation == "Strict":

@@ -7,16 +7,11 @@ from windlass.lab.kubernetes.documents import Document, entries, is_object, sect
 from windlass.lab.kubernetes.keyspace import Change, Keyspace
 from windlass.lab.kubernetes.resources import Registry, Resource
 from windlass.lab.kubernetes.schema import ANY, OBJECT_META, Kind, Schema, definitions
-from windlass.lab.kubernetes.status import invalid, not_implemented
+from windlass.lab.kubernetes.status import invalid
 
 STORAGE = "apiextensions.k8s.io/customresourcedefinitions"
 
-# What a structural schema checks beyond types.
-_RULES = (
-    "enum", "pattern", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength",
-    "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "multipleOf", "uniqueItems",
-    "anyOf", "oneOf", "allOf", "not",
-)  # fmt: skip
+_COMBINED = ("allOf", "anyOf", "oneOf")
 
 
 class CustomKinds:
@@ -92,7 +87,6 @@ class CustomKinds:
 
 def accept(crd: Document, now: str) -> None:
     """A definition is served as soon as it is stored: its names are accepted and it is established."""
-    _refuse_what_is_missing(crd)
     names = crd["spec"]["names"]
     before = {c["type"]: c for c in entries(crd, "status", "conditions")}
     conditions = [
@@ -115,11 +109,6 @@ def accept(crd: Document, now: str) -> None:
         if one.get("storage") and one["name"] not in stored
     ]
     crd["status"] = {"conditions": conditions, "acceptedNames": names, "storedVersions": stored}
-
-
-def _refuse_what_is_missing(crd: Document) -> None:
-    if section(crd["spec"], "conversion").get("strategy") == "Webhook":
-        raise not_implemented("conversion webhooks")
 
 
 def _root(raw: Document, resource: Resource, minor: str) -> Schema:
@@ -156,8 +145,18 @@ def compile_schema(raw: Document) -> Schema:
         has_default="default" in raw,
         default=raw.get("default"),
         format=raw.get("format", ""),
-        rules={key: raw[key] for key in _RULES if key in raw},
+        rules=_rules(raw),
     )
+
+
+def _rules(raw: Document) -> dict[str, Any]:
+    """What a node checks, in the order in which upstream checks it; schemas are compiled, bounds say if they count."""
+    rules: dict[str, Any] = {key: raw[key] for key in structural.RULES if key in raw}
+    for key in ("minimum", "maximum"):
+        if key in rules:
+            rules[key] = (raw[key], bool(raw.get(f"exclusive{key.capitalize()}")))
+    rules |= {key: [compile_schema(one) for one in raw[key]] for key in _COMBINED if key in raw}
+    return rules | ({"not": compile_schema(raw["not"])} if is_object(raw.get("not")) else {})
 
 
 def _kind(raw: Document, properties: dict[str, Schema], values: Any) -> Kind:

@@ -46,8 +46,10 @@ def _walk(value: Any, schema: Schema, path: str, struct: str, unknown: list[str]
                 del value[key]
             else:
                 value[key] = ""
-        for below in value.values():
-            _walk(below, schema.values, path, struct, unknown)
+        for key, below in value.items():
+            # Go's errors of type do not name the key of a map, those of fields do.
+            here = f"{path}.{key}" if schema.values.kind == "object" else path
+            _walk(below, schema.values, here, struct, unknown)
     elif schema.kind == "array" and schema.items is not None:
         for index, below in enumerate(value):
             _walk(below, schema.items, f"{path}[{index}]", struct, unknown)

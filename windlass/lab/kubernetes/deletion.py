@@ -24,7 +24,7 @@ class Deletions:
         self._keyspace = cluster.keyspace
 
     def delete(self, call: Call, options: Document) -> Outcome:
-        target = call.target
+        target, call = call.target, _as_asked(call, options)
         live = self._keyspace.get(*target.key)
         if live is None:
             raise not_found(target.resource.about(target.name))
@@ -98,12 +98,19 @@ class Deletions:
     def of_collection(
         self, call: Call, options: Document, selects: Callable[[Document], bool]
     ) -> list[Stored]:
+        call = _as_asked(call, options)
         found = [one for one in self._keyspace.objects(*call.target.key[:1], call.target.namespace)
                  if selects(one.doc)]  # fmt: skip
         for live in found:
             target = replace(call.target, namespace=live.namespace or None, name=live.name)
             self.remove(replace(call, target=target), live, options)
         return found
+
+
+def _as_asked(call: Call, options: Document) -> Call:
+    """A dry run may be asked for in the body, too."""
+    asked = entries(options, "dryRun")
+    return replace(call, query={**call.query, "dryRun": asked[0]}) if asked else call
 
 
 def _set_propagation(metadata: Document, options: Document) -> None:

@@ -84,11 +84,22 @@ def decode(body: bytes, expected: str) -> Document:
         said = section(envelope, "type")
         kind = said.get("kind", "")
         if kind not in _KINDS:
-            raise unsupported_media_type(("application/json", "application/yaml"))
+            raise _unreadable(kind)
         found = _message(envelope.get("raw", b""), _KINDS[kind])
     except (IndexError, UnicodeDecodeError, ValueError) as error:
         raise _broken(expected, error) from error
     return {"kind": kind, "apiVersion": said.get("apiVersion", "v1"), **found}
+
+
+def _unreadable(kind: str) -> ApiError:
+    """Upstream's refusal of a media type, and what a caller can do instead."""
+    refusal = unsupported_media_type(("application/json", "application/yaml"))
+    known = " and ".join(_KINDS)
+    refusal.message += (
+        f"; the lab reads {known} as protobuf, not {kind}: send it as JSON, "
+        "as kubectl apply and kubectl create -f do"
+    )
+    return refusal
 
 
 def _broken(expected: str, error: Exception) -> ApiError:

@@ -299,29 +299,3 @@ _RULES: dict[str, tuple[_Rule, ...]] = {
     "RoleBinding": (_role_ref,),
     "ClusterRoleBinding": (_role_ref,),
 }
-
-
-def check_definition(doc: Document) -> None:
-    """A custom resource definition that can be served."""
-    spec, name = section(doc, "spec"), doc["metadata"]["name"]
-    causes = list[Cause]()
-    names = section(spec, "names")
-    wanted = f"{names.get('plural', '')}.{spec.get('group', '')}"
-    if name != wanted:
-        text = 'must be spec.names.plural+"."+spec.group'
-        causes.append(invalid_value("metadata.name", name, text))
-    for key in ("plural", "kind"):
-        if not names.get(key):
-            causes.append(required(f"spec.names.{key}"))
-    versions = entries(spec, "versions")
-    if sum(bool(version.get("storage")) for version in versions) != 1:
-        text = "must have exactly one version marked as storage version"
-        causes.append(invalid_value("spec.versions", [v.get("name") for v in versions], text))
-    for index, version in enumerate(versions):
-        if "openAPIV3Schema" not in section(version, "schema"):
-            field = f"spec.versions[{index}].schema.openAPIV3Schema"
-            causes.append(required(field, "schemas are required"))
-    if causes:
-        about = Subject("apiextensions.k8s.io", "customresourcedefinitions",
-                        "CustomResourceDefinition", name)  # fmt: skip
-        raise invalid(about, causes)

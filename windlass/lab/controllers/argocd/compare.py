@@ -170,7 +170,7 @@ class Comparer:
             try:
                 would_be = await self._client.apply(ref, target, manager=MANAGER, dry_run=True)
             except ApiError as error:
-                if error.code not in (400, 403, 409, 422):
+                if error.code not in (400, 403, 409, 422, 501):
                     raise
                 return False
             rules = [one for one in ignored if _concerns(one, item)]
