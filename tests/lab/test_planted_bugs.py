@@ -33,7 +33,7 @@ from tests.labs import RunningLab
 from windlass.engine.journal import Journal
 from windlass.engine.operation import Acting
 
-NETWORK, OTHER_NETWORK = "127.41.0.0/16", "127.63.0.0/16"
+NETWORK, OTHER_NETWORK = "127.41.0.0/16", "127.42.0.0/16"
 Case = Callable[[Trial, bool], None]
 
 
