@@ -2,25 +2,29 @@
 
 import os
 import tempfile
-from collections.abc import Collection
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from windlass.clients.factory import FactoryClient
 from windlass.clients.git import GitClient
-from windlass.clients.kubernetes import KubernetesClient
+from windlass.clients.kubernetes import KubernetesClient, access
 from windlass.clients.kustomize import render
 from windlass.clients.proxmox import ProxmoxClient
 from windlass.clients.talos import TalosClient
+from windlass.errors import NotReadyError, RefusedError
 from windlass.models.load import LoadedSite
 from windlass.models.plan import JsonObject
 from windlass.models.site import Node
 from windlass.models.talos import TalosCredentials
 from windlass.secrets import read_private, resolve
+from windlass.talosconfig.kubeconfig import admin_certificate
 from windlass.talosconfig.pki import Mint, client_certificate
 from windlass.talosconfig.secrets import SecretsBundle
 
 TALOS_PORT = 50000
+# Credentials that end sooner than this are written anew when the site is booted.
+RENEW = timedelta(days=30)
 
 
 class Connections:
@@ -82,10 +86,26 @@ class Connections:
         return host if port == TALOS_PORT else f"{host}:{port}"
 
     def kubernetes(self) -> KubernetesClient:
-        pace = self._site.pace
-        return KubernetesClient(
-            self.kubeconfig_path, agent=self._agent, probe=pace.probe, call=pace.call
+        """A client with the administrator's certificate, made from the site's own secrets.
+
+        No kubeconfig is read: a file may be another cluster's, or out of date.
+        """
+        bundle, cluster, pace = self.secrets(), self._site.cluster, self._site.pace
+        pair = admin_certificate(bundle, Mint(os.urandom, datetime.now(UTC)))
+        opened = access(
+            server=self.api_server,
+            server_name=cluster.endpoint,
+            authority=bundle.kubernetes.crt,
+            certificate=pair.crt,
+            key=pair.key,
         )
+        return KubernetesClient(opened, agent=self._agent, probe=pace.probe, call=pace.call)
+
+    @property
+    def api_server(self) -> str:
+        """The URL at which the Kubernetes API is reached from here."""
+        host, port = self._site.reached(self._site.cluster.endpoint, self._site.cluster.port)
+        return f"https://{host}:{port}"
 
     def factory(self) -> FactoryClient:
         image = self._site.cluster.image
@@ -129,3 +149,30 @@ class Connections:
     @property
     def kubeconfig_path(self) -> Path:
         return self._loaded.resolve(self._site.outputs.kubeconfig)
+
+    @property
+    def talosconfig_path(self) -> Path:
+        return self._loaded.resolve(self._site.outputs.talosconfig)
+
+    def written(self, path: Path, ends: Callable[[str, SecretsBundle], datetime]) -> JsonObject:
+        """Evidence that an administrator's file is there, is this site's own and stays valid for a while.
+
+        Raises:
+            NotReadyError: it is absent, or ends soon: it is to be written.
+            RefusedError: it is another cluster's, or somebody else's: it is not to be overwritten.
+        """
+        try:
+            text = path.read_text()
+        except FileNotFoundError as error:
+            raise NotReadyError(f"{path} does not exist") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise RefusedError(f"{path} cannot be read: {error}") from error
+        try:
+            end = ends(text, self.secrets())
+        except RefusedError as error:
+            raise RefusedError(
+                f"{path}: {error}. It is not overwritten: move it away, or name another file under outputs"
+            ) from error
+        if end - datetime.now(UTC) < RENEW:
+            raise NotReadyError(f"{path} ends on {end:%Y-%m-%d}")
+        return {"path": str(path), "until": end.isoformat()}

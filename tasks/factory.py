@@ -19,6 +19,9 @@ class RegisterSchematic(SiteAction):
             raise NotReadyError(f"schematic {wanted[:12]} is not registered")
         return {"schematic": wanted}
 
+    def preconditions(self) -> None:
+        self.unchanged("schematic", site_schematic(self.site))
+
     def effect(self) -> JsonObject | None:
         wanted = self.site.cluster.schematic
         made = self.connect.factory().register(canonical(wanted.extensions, wanted.kernel_args))

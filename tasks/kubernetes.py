@@ -4,6 +4,7 @@ import hashlib
 import os
 import time
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -15,6 +16,7 @@ from windlass.errors import NotReadyError, RefusedError
 from windlass.models.observed import ManifestRef
 from windlass.models.plan import JsonObject
 from windlass.talosconfig.kubeconfig import admin_kubeconfig
+from windlass.talosconfig.outputs import kubeconfig_ends
 from windlass.talosconfig.pki import Mint
 
 MANAGER = "windlass"
@@ -39,22 +41,20 @@ def manifest_ref(manifest: JsonObject) -> ManifestRef:
 
 @action("kubernetes.kubeconfig")
 class WriteKubeconfig(SiteAction):
-    """The administrator's kubeconfig lies where the site file says, mode 0600, signed with the site's own CA."""
+    """The administrator's kubeconfig lies where the site file says, mode 0600. Another cluster's is left alone."""
 
     def goal(self) -> JsonObject:
-        path = self.connect.kubeconfig_path
-        if not path.exists():
-            raise NotReadyError(f"{path} does not exist")
-        return {"path": str(path)}
+        return self.connect.written(self.connect.kubeconfig_path, kubeconfig_ends)
 
     def effect(self) -> JsonObject | None:
-        cluster = self.site.cluster
-        host, port = self.site.reached(cluster.endpoint, cluster.port)
+        cluster, server = self.site.cluster, self.connect.api_server
         text = admin_kubeconfig(
             cluster.name,
             self.connect.secrets(),
-            server=f"https://{host}:{port}",
-            tls_server_name=cluster.endpoint if host != cluster.endpoint else None,
+            server=server,
+            tls_server_name=None
+            if urlsplit(server).hostname == cluster.endpoint
+            else cluster.endpoint,
             mint=Mint(os.urandom, datetime.now(UTC)),
         )
         write_private(self.connect.kubeconfig_path, text)

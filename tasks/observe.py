@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TypeVar
 
 from tasks.connections import Connections
@@ -11,16 +12,19 @@ from tasks.proxmox import image_file, image_url, site_schematic
 from tasks.rendering import rendered
 from tasks.talos import members_of
 from windlass.clients.dns import resolve as resolve_name
+from windlass.clients.kubernetes import KubernetesClient
 from windlass.clients.proxmox import ProxmoxClient
 from windlass.errors import (
     AmbiguousError,
     BadInputError,
+    NotReadyError,
     PermanentError,
     RefusedError,
     TransientError,
 )
 from windlass.models.load import LoadedSite
 from windlass.models.observed import (
+    ManifestRef,
     ObservedCluster,
     ObservedGit,
     ObservedHost,
@@ -34,6 +38,8 @@ from windlass.models.observed import (
 from windlass.models.site import Node
 from windlass.plans.preflight import READING_PRIVILEGES, lacking
 from windlass.secrets import resolve_all
+from windlass.talosconfig.outputs import kubeconfig_ends, talosconfig_ends
+from windlass.talosconfig.secrets import SecretsBundle
 
 T = TypeVar("T")
 MIB = 1024 * 1024
@@ -63,7 +69,6 @@ class _Observation:
         with ThreadPoolExecutor(READERS) as pool:
             proxmox = pool.submit(self._proxmox)
             git = pool.submit(self._git)
-            cluster = pool.submit(self._cluster)
             addresses = pool.submit(
                 self._or_unread,
                 "DNS",
@@ -72,17 +77,20 @@ class _Observation:
             )
             machines = list(pool.map(self._machine, site.nodes))
             image = pool.submit(self._image)
+            cluster = self._cluster(git.result(), any(machine.member for machine in machines))
             return ObservedSite(
                 proxmox=proxmox.result(),
                 machines={machine.name: machine for machine in machines},
                 image=image.result(),
                 image_name=image_file(site),
-                cluster=cluster.result(),
+                image_url=image_url(site),
+                schematic=site_schematic(site),
+                cluster=cluster,
                 git=git.result(),
                 endpoint_addresses=frozenset(addresses.result()),
                 has_secrets=self._connect.secrets_path.exists(),
-                has_kubeconfig=self._connect.kubeconfig_path.exists(),
-                has_talosconfig=self._loaded.resolve(site.outputs.talosconfig).exists(),
+                has_kubeconfig=self._written(self._connect.kubeconfig_path, kubeconfig_ends),
+                has_talosconfig=self._written(self._connect.talosconfig_path, talosconfig_ends),
                 unread=tuple(self._unread),
             )
 
@@ -92,6 +100,22 @@ class _Observation:
         except (TransientError, AmbiguousError, RefusedError) as error:
             self._unread.append(f"{what}: {error}")
             return otherwise
+
+    def _written(self, path: Path, ends: Callable[[str, SecretsBundle], datetime]) -> bool:
+        """A file that is somebody else's holds the plan before anything is done; so does one without our secrets."""
+        if not path.exists():
+            return False
+        if not self._connect.secrets_path.exists():
+            self._unread.append(f"{path} is there, the secrets it should be signed with are not")
+            return False
+        try:
+            self._connect.written(path, ends)
+        except NotReadyError:
+            return False
+        except RefusedError as error:
+            self._unread.append(str(error))
+            return False
+        return True
 
     def _proxmox(self) -> ObservedProxmox:
         with self._connect.proxmox() as proxmox:
@@ -189,9 +213,12 @@ class _Observation:
             try:
                 with self._connect.talos(node) as talos:
                     version = talos.version().tag
-                    member = node.role == "controlplane" and bool(members_of(talos))
+                    member = node.role == "controlplane" and self._or_unread(
+                        f"etcd on {node.name}", lambda: bool(members_of(talos)), otherwise=False
+                    )
                 return ObservedMachine(node.name, "configured", version, member)
             except (TransientError, RefusedError):
+                # Not configured with our secrets, or silent: what it says without them tells which.
                 pass
         try:
             with self._connect.maintenance(node) as talos:
@@ -219,29 +246,35 @@ class _Observation:
             observed.roots[root] = tuple(manifest_ref(manifest) for manifest in manifests)
         return observed
 
-    def _cluster(self) -> ObservedCluster:
-        if not self._connect.kubeconfig_path.exists():
-            return ObservedCluster(answers=False)
+    def _cluster(self, git: ObservedGit | None, is_up: bool) -> ObservedCluster:
+        """What Kubernetes says. Its silence holds the plan once etcd has members: then there is something to know."""
+        if not is_up:
+            return ObservedCluster()
+        return self._or_unread("Kubernetes", lambda: self._asked(git), ObservedCluster())
+
+    def _asked(self, git: ObservedGit | None) -> ObservedCluster:
         gitops = self._site.gitops
-        try:
-            with self._connect.kubernetes() as kubernetes:
-                ready = frozenset(node.name for node in kubernetes.nodes() if node.ready)
-                if gitops is None:
-                    return ObservedCluster(answers=True, ready_nodes=ready)
-                apps = {
-                    name: app is not None and app.sync == "Synced" and app.health == "Healthy"
-                    for layer in gitops.layers
-                    for name in layer.apps
-                    for app in [kubernetes.application(name, gitops.namespace)]
-                }
-        except (TransientError, RefusedError):
-            return ObservedCluster(answers=False)
-        return ObservedCluster(
-            answers=True,
-            ready_nodes=ready,
-            applications=apps,
-            argocd=bool(apps) and any(apps.values()),
-        )
+        with self._connect.kubernetes() as kubernetes:
+            ready = frozenset(node.name for node in kubernetes.nodes() if node.ready)
+            if gitops is None or git is None:
+                return ObservedCluster(ready_nodes=ready)
+            roots = {root for root in (gitops.cni, gitops.argocd) if root}
+            there = {root for root in roots if _exist(kubernetes, git.roots.get(root, ()))}
+            apps = {
+                name: app is not None and app.sync == "Synced" and app.health == "Healthy"
+                for layer in gitops.layers
+                for name in layer.apps
+                for app in [kubernetes.application(name, gitops.namespace)]
+            }
+        return ObservedCluster(ready, apps, frozenset(roots if any(apps.values()) else there))
+
+
+def _exist(kubernetes: KubernetesClient, refs: tuple[ManifestRef, ...]) -> bool:
+    return bool(refs) and all(
+        kubernetes.serves(ref.api_version, ref.kind)
+        and kubernetes.get(ref.api_version, ref.kind, ref.namespace or None, ref.name) is not None
+        for ref in refs
+    )
 
 
 def _offline(name: str) -> ObservedHost:

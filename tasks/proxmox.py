@@ -8,11 +8,10 @@ from windlass.engine.action import Resume
 from windlass.errors import NotReadyError, RefusedError
 from windlass.models.plan import JsonObject
 from windlass.models.proxmox import Upid, VmConfig
-from windlass.models.site import Node, Site
+from windlass.models.site import Site
+from windlass.plans.machines import VmSettings, vm_settings
 from windlass.talosconfig.schematic import iso_url, schematic_id
 
-# The system disk answers first: an empty one falls through to the installer's CD, an installed one never sees it again.
-BOOT_ORDER = "order=scsi0;ide2"
 # Proxmox writes a task's start in whole seconds, and an answer with the time is a moment old when it comes.
 ROUNDING = timedelta(seconds=5)
 
@@ -32,42 +31,6 @@ def image_url(site: Site) -> str:
     """Where the site's image factory has the ISO."""
     cluster = site.cluster
     return iso_url(cluster.image.factory, site_schematic(site), cluster.talos)
-
-
-def vm_settings(site: Site, node: Node, image: str) -> dict[str, str | int | bool]:
-    """What Proxmox is asked for when a node's VM is created."""
-    storage = node.storage or site.proxmox.storage
-    vlan = f",tag={site.proxmox.vlan}" if site.proxmox.vlan else ""
-    settings: dict[str, str | int | bool] = {
-        "name": node.name,
-        "description": f"Talos {node.role} of site {site.name}, made by Windlass",
-        "tags": f"{site.tag};{node.role}",
-        "ostype": "l26",
-        "cpu": "host",
-        "sockets": 1,
-        "cores": node.cpu,
-        "memory": node.memory,
-        "balloon": 0,
-        "scsihw": "virtio-scsi-pci",
-        "scsi0": f"{storage}:{node.disk},discard=on,ssd=1",
-        "ide0": f"{storage}:cloudinit",
-        "ide2": f"{site.proxmox.image_storage}:iso/{image},media=cdrom",
-        "boot": BOOT_ORDER,
-        "net0": f"virtio={node.mac.upper()},bridge={site.proxmox.bridge}{vlan}",
-        "ipconfig0": f"ip={site.interface(node)},gw={site.cluster.gateway}",
-        "nameserver": " ".join(map(str, site.cluster.nameservers)),
-        "agent": "enabled=1",
-        "onboot": True,
-    }
-    for number, disk in enumerate(node.data_disks, start=1):
-        settings[f"scsi{number}"] = f"{disk.storage or storage}:{disk.size},discard=on,ssd=1"
-    if node.gpus:
-        settings["machine"] = "q35"
-    for number, mapping in enumerate(node.gpus):
-        settings[f"hostpci{number}"] = f"mapping={mapping},pcie=1"
-    if site.proxmox.pool:
-        settings["pool"] = site.proxmox.pool
-    return settings
 
 
 class _Task(SiteAction):
@@ -173,7 +136,7 @@ class DownloadImage(_Task):
     def _compare(self, proxmox: ProxmoxClient, volume: str, size: int) -> None:
         """Raise RefusedError when the file is not as long as the factory's; Proxmox keeps what a download left."""
         try:
-            wanted = proxmox.image_metadata(self.host, image_url(self.site)).size
+            wanted = proxmox.image_metadata(self.host, self.text("url")).size
         except RefusedError as unknown:
             raise NotReadyError(
                 f"the length of {volume} cannot be compared: {unknown}"
@@ -185,14 +148,13 @@ class DownloadImage(_Task):
             )
 
     def effect(self) -> JsonObject | None:
-        url = image_url(self.site)
         with self.connect.proxmox() as proxmox:
             upid = proxmox.download(
                 self.host,
                 self.site.proxmox.image_storage,
-                url,
+                self.text("url"),
                 self.text("file"),
-                self.site.cluster.image.sha256,
+                self.text("sha256") or None,
             )
         return {"upid": upid}
 
@@ -223,6 +185,7 @@ class CreateVm(_Task):
 
     def preconditions(self) -> None:
         node = self.node
+        self.unchanged("settings", {**self._settings})
         with self.connect.proxmox() as proxmox:
             for vm in proxmox.vms():
                 if vm.vmid == node.vmid:
@@ -232,12 +195,22 @@ class CreateVm(_Task):
                     raise RefusedError(
                         f"a VM called {node.name} appeared on {vm.host} (id {vm.vmid})"
                     )
+                # The guests of a host that is down cannot be read, and cannot start either.
+                if vm.status == "unknown":
+                    continue
+                if node.mac in proxmox.vm_config(vm.host, vm.vmid, vm.type).macs:
+                    raise RefusedError(
+                        f"{node.name}'s MAC {node.mac} is now that of {vm.name} on {vm.host} (id {vm.vmid})"
+                    )
 
     def effect(self) -> JsonObject | None:
         node = self.node
-        settings = vm_settings(self.site, node, self.text("image"))
         with self.connect.proxmox() as proxmox:
-            return {"upid": proxmox.create_vm(node.host, node.vmid, settings)}
+            return {"upid": proxmox.create_vm(node.host, node.vmid, self._settings)}
+
+    @property
+    def _settings(self) -> VmSettings:
+        return vm_settings(self.site, self.node, self.text("image"))
 
 
 @action("proxmox.start-vm")

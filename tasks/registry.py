@@ -12,9 +12,9 @@ from typing import TypeVar
 
 from tasks.connections import Connections
 from windlass.engine.action import Action, Resume, Timing
-from windlass.errors import BadInputError
+from windlass.errors import BadInputError, PreflightError
 from windlass.models.load import LoadedSite
-from windlass.models.plan import JsonObject, Step
+from windlass.models.plan import Json, JsonObject, Step
 from windlass.models.site import Node, Site
 from windlass.waiting import Pace
 
@@ -72,6 +72,26 @@ class SiteAction(ABC):
         if not isinstance(value, str):
             raise BadInputError(f"{self.step.key}: input {name} should be text, is {value!r}")
         return value
+
+    def unchanged(self, name: str, now: Json) -> None:
+        """Raise PreflightError when the site file now says something else than the plan that was approved.
+
+        Raises:
+            PreflightError: with what differs, where that can be told.
+        """
+        planned = self.step.inputs.get(name)
+        if planned == now:
+            return
+        differs = "what it is made from"
+        if isinstance(planned, dict) and isinstance(now, dict):
+            keys = sorted(k for k in planned.keys() | now.keys() if planned.get(k) != now.get(k))
+            differs = ", ".join(
+                f"{key} is {now.get(key)!r}, was {planned.get(key)!r}" for key in keys
+            )
+        raise PreflightError(
+            f"{self.loaded.path} changed after this plan was made: {self.step.target}: {differs}. "
+            "Plan anew, or put it back"
+        )
 
     @abstractmethod
     def goal(self) -> JsonObject:

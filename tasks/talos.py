@@ -16,8 +16,10 @@ from windlass.errors import (
 )
 from windlass.models.plan import JsonObject
 from windlass.models.site import Node
-from windlass.models.talos import EtcdMember
+from windlass.models.talos import EtcdMember, Service
+from windlass.plans.machines import config_digest
 from windlass.talosconfig.machineconfig import machine_config
+from windlass.talosconfig.outputs import talosconfig_ends
 from windlass.talosconfig.pki import Mint
 from windlass.talosconfig.secrets import SecretsBundle
 from windlass.talosconfig.talosconfig import admin_talosconfig
@@ -53,13 +55,10 @@ class MakeSecrets(SiteAction):
 
 @action("talos.talosconfig")
 class WriteTalosconfig(SiteAction):
-    """The administrator's talosconfig lies where the site file says, mode 0600."""
+    """The administrator's talosconfig lies where the site file says, mode 0600. Another cluster's is left alone."""
 
     def goal(self) -> JsonObject:
-        path = self.loaded.resolve(self.site.outputs.talosconfig)
-        if not path.exists():
-            raise NotReadyError(f"{path} does not exist")
-        return {"path": str(path)}
+        return self.connect.written(self.connect.talosconfig_path, talosconfig_ends)
 
     def effect(self) -> JsonObject | None:
         endpoints = [self.connect.talos_address(node) for node in self.site.control_planes]
@@ -70,7 +69,7 @@ class WriteTalosconfig(SiteAction):
             nodes=[str(node.address) for node in self.site.nodes],
             mint=Mint(os.urandom, datetime.now(UTC)),
         )
-        write_private(self.loaded.resolve(self.site.outputs.talosconfig), text)
+        write_private(self.connect.talosconfig_path, text)
         return None
 
 
@@ -121,6 +120,7 @@ class ApplyConfig(SiteAction):
             raise NotReadyError(f"{self.node.name} is not configured yet: {stranger}") from stranger
 
     def preconditions(self) -> None:
+        self.unchanged("config", config_digest(self.site, self.node))
         expected = self.evidence(f"talos.maintenance/{self.node.name}")["uuid"]
         with self.connect.maintenance(self.node, self._pins) as talos:
             uuid = talos.identity().uuid
@@ -187,17 +187,15 @@ class BootstrapEtcd(SiteAction):
 
     def goal(self) -> JsonObject:
         with self.connect.talos(self.node) as talos:
-            state = {service.id: service for service in talos.services()}.get("etcd")
-            if state is None or state.state != "Running" or not state.healthy:
-                raise NotReadyError(
-                    f"etcd on {self.node.name} is {state.state if state else 'absent'}"
-                )
+            running_etcd(talos, self.node)
             members = talos.etcd_members()
         return {"members": [member.hostname for member in members]}
 
     def preconditions(self) -> None:
         for node in self.site.control_planes:
-            if members := members_seen_by(self, node):
+            with self.connect.talos(node) as talos:
+                members = members_of(talos)
+            if members:
                 raise PreflightError(
                     f"{node.name} already has etcd members ({', '.join(m.hostname for m in members)}): "
                     "this cluster was bootstrapped before"
@@ -209,31 +207,55 @@ class BootstrapEtcd(SiteAction):
         return None
 
     def trace(self, since: datetime) -> JsonObject | None:
-        """Etcd that left its waiting state was bootstrapped; one that still waits, with no member anywhere, was not."""
+        """An etcd that waits and never heard of a bootstrap was not bootstrapped; one that runs was.
+
+        What else it does, it does on the way to one of these: another look tells.
+        """
         try:
             with self.connect.talos(self.node) as talos:
-                etcd = {service.id: service for service in talos.services()}.get("etcd")
+                etcd = etcd_service(talos)
         except UnreachableError as silent:
             raise AmbiguousError(
                 f"{self.node.name} does not say whether etcd was bootstrapped: {silent}"
             ) from silent
-        if etcd is not None and etcd.state != "Preparing":
-            return {"etcd": etcd.state}
-        return None
+        if etcd is None or not (etcd.state in ("Running", "Preparing") or was_told(etcd)):
+            raise AmbiguousError(f"etcd on {self.node.name} is {etcd.state if etcd else 'absent'}")
+        return None if is_waiting(etcd) else {"etcd": etcd.state}
 
 
-def members_seen_by(action_: SiteAction, node: Node) -> tuple[EtcdMember, ...]:
-    """The etcd members this control plane knows; none when its etcd waits to be bootstrapped."""
-    with action_.connect.talos(node) as talos:
-        return members_of(talos)
+# What the service says when it is told to begin a cluster; afterwards it prepares itself as if it had never been told.
+BOOTSTRAP_REQUESTED = "Bootstrap requested"
+
+
+def etcd_service(talos: TalosClient) -> Service | None:
+    return next((service for service in talos.services() if service.id == "etcd"), None)
+
+
+def was_told(etcd: Service) -> bool:
+    """It was told to begin a cluster since its machine booted."""
+    return BOOTSTRAP_REQUESTED in etcd.events
+
+
+def is_waiting(etcd: Service) -> bool:
+    """It waits to be bootstrapped or to join."""
+    return etcd.state == "Preparing" and not was_told(etcd)
 
 
 def members_of(talos: TalosClient) -> tuple[EtcdMember, ...]:
-    """The etcd members a connected control plane knows; none while its etcd waits to be bootstrapped."""
-    etcd = {service.id: service for service in talos.services()}.get("etcd")
-    if etcd is None or etcd.state != "Running":
+    """The etcd members a connected control plane knows; none while its etcd waits to be bootstrapped.
+
+    Raises:
+        NotReadyError: its etcd neither runs nor waits: whether it has members cannot be told.
+    """
+    etcd = etcd_service(talos)
+    if etcd is not None and etcd.state == "Running":
+        return talos.etcd_members()
+    if etcd is not None and is_waiting(etcd):
         return ()
-    return talos.etcd_members()
+    said = (
+        f"{etcd.state}: {etcd.events[-1] if etcd.events else 'no word why'}" if etcd else "absent"
+    )
+    raise NotReadyError(f"whether its etcd has members cannot be told: it is {said}")
 
 
 @action("talos.etcd-member")
@@ -247,15 +269,20 @@ class EtcdMemberGate(SiteAction):
             return voting_member(talos, self.node)
 
 
+def running_etcd(talos: TalosClient, node: Node) -> None:
+    """Raise NotReadyError unless the node's etcd runs and is healthy."""
+    etcd = etcd_service(talos)
+    if etcd is None or etcd.state != "Running" or not etcd.healthy:
+        raise NotReadyError(f"etcd on {node.name} is {etcd.state if etcd else 'absent'}")
+
+
 def voting_member(talos: TalosClient, node: Node) -> JsonObject:
     """Evidence that the node is a voter.
 
     Raises:
         NotReadyError: it is not, with what it is instead.
     """
-    etcd = {service.id: service for service in talos.services()}.get("etcd")
-    if etcd is None or etcd.state != "Running" or not etcd.healthy:
-        raise NotReadyError(f"etcd on {node.name} is {etcd.state if etcd else 'absent'}")
+    running_etcd(talos, node)
     for member in talos.etcd_members():
         if member.hostname == node.name:
             if member.is_learner:

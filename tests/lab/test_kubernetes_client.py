@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.lab.kubernetes_fixture import LabKubernetes, serving
-from windlass.clients.kubernetes import KubernetesClient
+from windlass.clients.kubernetes import KubernetesClient, read_kubeconfig
 from windlass.errors import BadInputError, NotReadyError, RefusedError
 from windlass.models.plan import JsonObject
 from windlass.waiting import Pace, wait_for
@@ -49,7 +49,10 @@ def name_of(request: pytest.FixtureRequest) -> str:
 
 def open_client(kubeconfig: Path) -> KubernetesClient:
     return KubernetesClient(
-        kubeconfig, agent="windlass/0.1 (operation k8s; epoch 3)", probe=LIMIT, call=LIMIT
+        read_kubeconfig(kubeconfig),
+        agent="windlass/0.1 (operation k8s; epoch 3)",
+        probe=LIMIT,
+        call=LIMIT,
     )
 
 

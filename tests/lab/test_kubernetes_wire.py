@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from tests.lab.wire_peer import Drip, Peer, Request, Reset, Says, answer, self_signed
-from windlass.clients.kubernetes import KubernetesClient
+from windlass.clients.kubernetes import KubernetesClient, read_kubeconfig
 from windlass.errors import (
     AmbiguousError,
     BadInputError,
@@ -67,7 +67,7 @@ def kubeconfig(folder: Path, port: int, ca_file: Path, **cluster: Any) -> Path:
 
 def client(path: Path, limit_s: float = 2) -> KubernetesClient:
     limit = timedelta(seconds=limit_s)
-    return KubernetesClient(path, agent="windlass/0.1", probe=limit, call=limit)
+    return KubernetesClient(read_kubeconfig(path), agent="windlass/0.1", probe=limit, call=limit)
 
 
 class Api:

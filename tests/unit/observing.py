@@ -106,7 +106,9 @@ def observed_of(site: Site) -> ObservedSite:
         machines={n.name: ObservedMachine(n.name, "silent") for n in site.nodes},
         image=ObservedImage(reachable=True, size=100 * 1024**2),
         image_name="talos.iso",
-        cluster=ObservedCluster(answers=False),
+        image_url="https://factory.example.org/image/talos.iso",
+        schematic="5" * 64,
+        cluster=ObservedCluster(),
         git=ObservedGit(
             "c0ffee" * 6 + "c0ff",
             {
@@ -161,10 +163,9 @@ def booted(site: Site, observed: ObservedSite) -> ObservedSite:
             for n in site.nodes
         },
         cluster=ObservedCluster(
-            answers=True,
             ready_nodes=frozenset(n.name for n in site.nodes),
             applications={"network": True, "storage": True, "wiki": True},
-            argocd=True,
+            roots=frozenset({site.gitops.argocd} if site.gitops else ()),
         ),
         has_secrets=True,
         has_kubeconfig=True,

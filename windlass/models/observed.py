@@ -118,12 +118,14 @@ class ObservedGit:
 
 @dataclass(frozen=True)
 class ObservedCluster:
-    """The Kubernetes API: which nodes are Ready, which of the site's Applications are well."""
+    """The Kubernetes API: which nodes are Ready, which Applications are well, which roots of the repository are there.
 
-    answers: bool
+    A root is there when all its objects exist, or when Argo CD, which then looks after it, has brought a layer up.
+    """
+
     ready_nodes: frozenset[str] = frozenset()
     applications: dict[str, bool] = field(default_factory=dict[str, bool])
-    argocd: bool = False
+    roots: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,8 @@ class ObservedSite:
     machines: dict[str, ObservedMachine]
     image: ObservedImage
     image_name: str
+    image_url: str
+    schematic: str
     cluster: ObservedCluster
     git: ObservedGit | None
     endpoint_addresses: frozenset[IPv4Address]

@@ -70,12 +70,16 @@ class ApplyResult:
 
 @dataclass(frozen=True)
 class Service:
-    """A service of a machine. One without a health check, or before its first, counts as healthy: Talos does so too."""
+    """A service of a machine. One without a health check, or before its first, counts as healthy: Talos does so too.
+
+    `events` are what it last said of itself since the machine booted, the newest last.
+    """
 
     id: str
     state: str
     healthy: bool
     message: str = ""
+    events: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from windlass.models.observed import ManifestRef, ObservedGit, ObservedSite
 from windlass.models.plan import Block, JsonObject, LeftAlone, Plan, Risk
 from windlass.models.site import GitOps, Layer, Node, Site
 from windlass.plans.building import Draft, Forecasts
+from windlass.plans.machines import config_digest, vm_settings
 from windlass.plans.preflight import blocks_of, is_ours
 
 ACCEPTANCE = "windlass-acceptance"
@@ -135,6 +136,7 @@ class _Bootstrap:
                 phase="image",
                 risk=Risk.SAFE,
                 after=[before],
+                inputs={"schematic": self.observed.schematic},
             )
         for host in sorted({node.host for node in self.create}):
             there = self.observed.proxmox.hosts.get(host)
@@ -144,7 +146,10 @@ class _Bootstrap:
             draft.add(
                 "proxmox.download-image", host, phase="image", risk=Risk.SAFE, after=[before],
                 limits=["api:proxmox", f"host:{host}"],
-                inputs={"file": self.observed.image_name, "sha256": site.cluster.image.sha256},
+                inputs={
+                    "url": self.observed.image_url, "file": self.observed.image_name,
+                    "sha256": site.cluster.image.sha256 or "",
+                },
             )  # fmt: skip
 
     def vms(self) -> None:
@@ -171,7 +176,10 @@ class _Bootstrap:
                 "proxmox.create-vm", node.name, phase="vms", risk=Risk.SAFE,
                 after=[self.preflight, f"proxmox.download-image/{node.host}"],
                 limits=[*limits, _storage_limit(self.site, node)],
-                inputs={**_identity(node), "image": self.observed.image_name},
+                inputs={
+                    **_identity(node), "image": self.observed.image_name,
+                    "settings": {**vm_settings(self.site, node, self.observed.image_name)},
+                },
                 only_if=[f"vmid {node.vmid} is free", f"MAC {node.mac} is nobody else's"],
             )  # fmt: skip
         else:
@@ -209,7 +217,7 @@ class _Bootstrap:
         applied = draft.add(
             "talos.apply-config", node.name, phase="machines", risk=Risk.DISRUPTIVE,
             after=[seen, secrets], limits=["api:talos"],
-            inputs={"talos": talos, "role": node.role},
+            inputs={"talos": talos, "role": node.role, "config": config_digest(self.site, node)},
             only_if=["the machine is the VM that Proxmox says", "its certificate is the one first seen"],
         )  # fmt: skip
         draft.gate(
@@ -254,7 +262,7 @@ class _Bootstrap:
             after=[*members[:1], f"kubernetes.kubeconfig/{site.name}"],
         )  # fmt: skip
         cni: list[str] = []
-        if site.gitops is not None and site.gitops.cni and not self.observed.cluster.argocd:
+        if site.gitops and site.gitops.cni and site.gitops.cni not in self.observed.cluster.roots:
             cni = self._root(site.gitops.cni, "kubernetes", [self.api_gate])
         for node in site.nodes:
             if node.name in self.observed.cluster.ready_nodes:
@@ -277,7 +285,7 @@ class _Bootstrap:
         if gitops is None:
             return
         before = ["kubernetes.workload/kube-system.coredns", *self.ready_gates]
-        if self.observed.cluster.argocd:
+        if gitops.argocd in self.observed.cluster.roots:
             self.left_alone.append(
                 LeftAlone("Argo CD", "already installed; Git and Argo CD look after it")
             )

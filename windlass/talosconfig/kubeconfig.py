@@ -2,20 +2,22 @@
 
 import yaml
 
-from windlass.talosconfig.pki import Mint, client_certificate
+from windlass.talosconfig.pki import KeyPair, Mint, client_certificate
 from windlass.talosconfig.secrets import SecretsBundle, b64
+
+
+def admin_certificate(secrets: SecretsBundle, mint: Mint) -> KeyPair:
+    """The client certificate of an administrator of Kubernetes, valid for a year."""
+    return client_certificate(
+        secrets.kubernetes, organization=("system:masters",), common_name="admin", mint=mint
+    )
 
 
 def admin_kubeconfig(
     cluster: str, secrets: SecretsBundle, *, server: str, tls_server_name: str | None, mint: Mint
 ) -> str:
     """A kubeconfig with one context, valid for a year. `tls_server_name` must answer where `server` is a detour."""
-    pair = client_certificate(
-        secrets.kubernetes,
-        organization=("system:masters",),
-        common_name="admin",
-        mint=mint,
-    )
+    pair = admin_certificate(secrets, mint)
     name = f"admin@{cluster}"
     reached: dict[str, str] = {
         "server": server,

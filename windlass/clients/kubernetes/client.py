@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 from urllib.parse import quote, urlencode
@@ -22,7 +21,7 @@ from kubernetes.client.configuration import Configuration
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
-from windlass.clients.kubernetes.kubeconfig import Access, read_kubeconfig
+from windlass.clients.kubernetes.kubeconfig import Access
 from windlass.clients.kubernetes.meaning import translate, unanswered
 from windlass.clients.kubernetes.reading import (
     application_state,
@@ -55,13 +54,8 @@ LARGEST_BODY = 256 * 1024 * 1024
 class KubernetesClient:
     """One cluster's API as one identity. One thread's; closed by it."""
 
-    def __init__(self, kubeconfig: Path, *, agent: str, probe: timedelta, call: timedelta) -> None:
-        """Make no connection yet. `probe` bounds a read, `call` a write: the whole call each.
-
-        Raises:
-            BadInputError: the kubeconfig cannot be read, or asks for what is not supported.
-        """
-        access = read_kubeconfig(kubeconfig)
+    def __init__(self, access: Access, *, agent: str, probe: timedelta, call: timedelta) -> None:
+        """Make no connection yet. `probe` bounds a read, `call` a write: the whole call each."""
         self._probe = probe
         self._call_limit = call
         self._server = access.server

@@ -1,4 +1,4 @@
-"""A kubeconfig file as one cluster and one identity: the current context's, kept in memory.
+"""Where an API is and who we are there: given, or a kubeconfig file's current context, kept in memory.
 
 The official loader writes keys to temporary files that outlive a killed process; this one does not.
 Only what Windlass and Talos write is read: embedded or named certificates, or a token.
@@ -6,7 +6,6 @@ Only what Windlass and Talos write is read: embedded or named certificates, or a
 
 import base64
 import binascii
-import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import SecretStr
 
-from windlass.deadline import Trust
+from windlass.deadline import Trust, identify
 from windlass.errors import BadInputError
 
 
@@ -29,6 +28,13 @@ class Access:
     server_name: str
     trust: Trust
     token: SecretStr | None
+
+
+def access(*, server: str, server_name: str, authority: str, certificate: str, key: str) -> Access:
+    """Access with what is already in memory; `authority`, `certificate` and `key` are PEM."""
+    trust = Trust.of(ca_pem=authority)
+    identify(trust, certificate.encode(), key.encode())
+    return Access(server=server, server_name=server_name, trust=trust, token=None)
 
 
 def read_kubeconfig(path: Path) -> Access:
@@ -62,27 +68,16 @@ def _access(folder: Path, cluster: dict[str, Any], user: dict[str, Any]) -> Acce
     if authority is None:
         raise ValueError("the cluster names no certificate-authority")
     trust = Trust.of(ca_pem=authority.decode("ascii"))
-    _identify(
-        trust, _material(folder, user, "client-certificate"), _material(folder, user, "client-key")
-    )
+    certificate = _material(folder, user, "client-certificate")
+    key = _material(folder, user, "client-key")
+    if certificate is not None and key is not None:
+        identify(trust, certificate, key)
     return Access(
         server=server.rstrip("/"),
         server_name=str(cluster.get("tls-server-name") or parts.hostname),
         trust=trust,
         token=SecretStr(str(user["token"])) if user.get("token") else None,
     )
-
-
-def _identify(trust: Trust, certificate: bytes | None, key: bytes | None) -> None:
-    """Give the context its client certificate; `ssl` reads only files, so these are in memory."""
-    if certificate is None or key is None:
-        return
-    fd = os.memfd_create("windlass-client", os.MFD_CLOEXEC)
-    try:
-        os.write(fd, certificate.rstrip() + b"\n" + key)
-        trust.load_cert_chain(f"/proc/self/fd/{fd}")
-    finally:
-        os.close(fd)
 
 
 def _material(folder: Path, where: dict[str, Any], key: str) -> bytes | None:

@@ -3,9 +3,7 @@
 import asyncio
 import base64
 import hashlib
-import os
 import ssl
-import tempfile
 from collections.abc import Callable, Collection
 from functools import partial
 
@@ -14,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from grpclib.client import Channel
 from grpclib.protocol import H2Protocol
 
+from windlass.deadline import identify
 from windlass.models.talos import TalosCredentials
 
 # A machine that is well closes within milliseconds; one that went away never does.
@@ -150,15 +149,7 @@ def authenticated(credentials: TalosCredentials) -> ssl.SSLContext:
     context.load_verify_locations(cadata=credentials.ca)
     # OpenSSL refuses the label that Talos writes.
     key = credentials.key.replace(" ED25519 PRIVATE KEY-----", " PRIVATE KEY-----")
-    # Python loads a client's key from files only; the folder is private and gone at once.
-    with tempfile.TemporaryDirectory(prefix="windlass-tls-") as folder:
-        paths: list[str] = []
-        for name, content in (("crt", credentials.crt), ("key", key)):
-            path = os.path.join(folder, name)  # noqa: PTH118
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(content)
-            paths.append(path)
-        context.load_cert_chain(*paths)
+    identify(context, credentials.crt.encode(), key.encode())
     context.set_alpn_protocols(["h2"])
     return context
 

@@ -186,6 +186,7 @@ class TalosClient:
                 state=found.state,
                 healthy=found.health.healthy or found.health.unknown,
                 message=found.health.last_message,
+                events=tuple(event.msg for event in found.events.events),
             )
             for found in _one(reply.messages).services
         )
