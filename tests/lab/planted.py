@@ -364,14 +364,13 @@ class SilentJournal(Journal):
         self,
         operation: Operation,
         key: str,
-        phase: str,
+        kind: str,
         body: JsonObject,
         *,
         epoch: int | None = None,
-        **columns: Any,
     ) -> None:
-        if phase != "effect":
-            super().write_step(operation, key, phase, body, epoch=epoch, **columns)
+        if kind != "effect":
+            super().write_step(operation, key, kind, body, epoch=epoch)
 
 
 class SameEpochJournal(Journal):
@@ -424,7 +423,7 @@ class UnsyncedJournal(WitnessedJournal):
         super().__init__(engine, home)
         self._turn = threading.RLock()
         self._kept = engine.connect()
-        self._kept.exec_driver_sql("BEGIN IMMEDIATE")
+        self._kept.begin()
 
     @contextmanager
     def _writing(self) -> Generator[Connection]:

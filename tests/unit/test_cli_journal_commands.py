@@ -3,13 +3,16 @@
 import json
 import sqlite3
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
 from windlass.cli import main
 from windlass.cli.exits import BAD_INPUT, DONE, NEEDS_HUMAN, REFUSED
-from windlass.engine.journal import Journal, Operation, OperationState
+from windlass.engine.journal import Journal
+from windlass.engine.lock import SiteLock
+from windlass.engine.records import Operation, OperationState
 from windlass.home import windlass_home
 from windlass.models.plan import Plan, Risk, Step
 
@@ -113,13 +116,30 @@ def test_an_approval_without_a_hash_is_bad_input(operation: Operation):
     assert ended.value.code == BAD_INPUT
 
 
-def test_a_running_operation_is_asked_to_stop(journal: Journal, operation: Operation):
-    journal.set_state(operation.id, OperationState.RUNNING)
+def test_a_running_operation_is_asked_to_stop(
+    journal: Journal, operation: Operation, capsys: pytest.CaptureFixture[str]
+):
+    with SiteLock(journal, operation.site).hold(operation.id, run="r", stop=Event()) as hold:
+        journal.begin(operation.id, hold.epoch)
+
+        assert main(["cancel", operation.id]) == DONE
+
+        assert journal.stop_requested(operation.id)
+        assert journal.operation(operation.id).state is OperationState.RUNNING
+    assert f"{operation.id} is asked to stop" in capsys.readouterr().out
+
+
+def test_an_operation_whose_process_died_is_cancelled_at_once(
+    journal: Journal, operation: Operation, capsys: pytest.CaptureFixture[str]
+):
+    with SiteLock(journal, operation.site).hold(operation.id, run="r", stop=Event()) as hold:
+        journal.begin(operation.id, hold.epoch)
 
     assert main(["cancel", operation.id]) == DONE
 
-    assert journal.stop_requested(operation.id)
-    assert journal.operation(operation.id).state is OperationState.RUNNING
+    after = journal.operation(operation.id)
+    assert (after.state, after.reason) == (OperationState.CANCELLED, "CANCELLED")
+    assert f"{operation.id} is cancelled" in capsys.readouterr().out
 
 
 def test_an_operation_at_rest_is_cancelled_and_keeps_what_remains(

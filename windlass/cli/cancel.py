@@ -3,7 +3,8 @@
 import argparse
 
 from windlass.cli import exits, journals, printing
-from windlass.engine.journal import OperationState
+from windlass.engine.operation import reconcile
+from windlass.engine.records import OperationState
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,20 +13,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     journal = journals.open_journal()
-    operation = journal.operation(args.operation)
-    by = journals.asker()
-    journal.request_stop(operation.id, by, cancel=True)
-    if operation.state is not OperationState.RUNNING:
-        # Nobody is there to act on the request.
-        message = f"cancelled by {by}"
-        journal.set_state(
-            operation.id, OperationState.CANCELLED, message=message, remains=operation.remains
-        )
-    after = journal.operation(operation.id)
+    # One whose process died is at rest, whatever it says.
+    reconcile(journal)
+    after = journal.cancel(args.operation, journals.asker())
     if args.json:
         printing.say_json(journals.brief(after))
     else:
-        printing.say(
-            f"asked {after.id} to stop; it is {after.state.value} now: windlass show {after.id}"
-        )
+        asked = "is asked to stop" if after.state is OperationState.RUNNING else "is cancelled"
+        printing.say(f"{after.id} {asked}: windlass show {after.id}")
     return exits.DONE

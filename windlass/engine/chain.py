@@ -8,7 +8,7 @@ from typing import Any
 GENESIS = "0" * 64
 
 
-def canonical(body: Mapping[str, Any]) -> str:
+def canonical(body: Any) -> str:
     return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 

@@ -9,13 +9,19 @@ import queue
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Event
 from typing import Protocol
 
-from windlass.engine.steps import SERIOUS
+from windlass.errors import BusyError, FrozenError, NeedsHumanError, ParkedError, WindlassError
 from windlass.models.plan import Plan, Step
 
 logger = logging.getLogger(__name__)
+
+WAKE_S = 0.5
+FORESEEN: tuple[type[BaseException], ...] = (
+    NeedsHumanError, FrozenError, BusyError, WindlassError, OSError,
+)  # fmt: skip
 
 Finished = Callable[[BaseException | None], None]
 
@@ -96,7 +102,7 @@ class _Schedule:
 
     def next_end(self) -> BaseException | None:
         """Wait for one step to end; its error, if it had one."""
-        key, error = self._ended.get()
+        key, error = self._next()
         self.running.discard(key)
         self._used.subtract(self._plan.step(key).limits)
         if error is not None:
@@ -107,10 +113,15 @@ class _Schedule:
                 before.discard(key)
         return error
 
+    def _next(self) -> tuple[str, BaseException | None]:
+        """Wake now and then: Python handles signals in this thread, and the kernel may wake another one for them."""
+        while True:
+            with suppress(queue.Empty):
+                return self._ended.get(timeout=WAKE_S)
+
 
 def _seriousness(error: BaseException) -> int:
-    parked_last = len(SERIOUS)
-    for rank, kind in enumerate(SERIOUS):
-        if isinstance(error, kind):
-            return parked_last if type(error).__name__ == "ParkedError" else rank
-    return -1
+    """Less is worse: what nobody foresaw first, and last what only stopped because something else failed."""
+    if isinstance(error, ParkedError):
+        return len(FORESEEN)
+    return next((rank for rank, kind in enumerate(FORESEEN) if isinstance(error, kind)), -1)

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 
 from windlass.errors import BadInputError, RefusedError, UnreachableError
 
-HANDLED_S = 1.0
+# The main thread handles a signal when it gets to run: on a busy machine not at once.
+HANDLED_S = 30.0
 VARIABLE = "WINDLASS_FAILPOINT"
 PHASES = ("pre_intent", "post_intent", "mid_effect", "post_effect", "post_done")
 # Held from the word about a kill to the death: no second one is announced by a dying process.
@@ -36,11 +37,14 @@ class Failpoints:
     what: str = ""
     seconds: float = 0
     more: tuple["Failpoints", ...] = ()
+    stop: threading.Event = field(default_factory=threading.Event)
     seen: Counter[str] = field(default_factory=Counter[str])
 
     @classmethod
-    def of(cls, environment: Mapping[str, str], *, lab: bool) -> "Failpoints":
-        """What the environment asks for.
+    def of(
+        cls, environment: Mapping[str, str], *, lab: bool, stop: threading.Event
+    ) -> "Failpoints":
+        """What the environment asks for; `stop` is what SIGTERM sets.
 
         Raises:
             RefusedError: it asks for one at a site that is no lab.
@@ -51,7 +55,7 @@ class Failpoints:
             return cls()
         if not lab:
             raise RefusedError(f"{VARIABLE} is set and this site is no lab: unset it")
-        first, *more = (_failpoint(one) for one in asked.split(","))
+        first, *more = (replace(_failpoint(one), stop=stop) for one in asked.split(","))
         return replace(first, more=tuple(more))
 
     def at(self, key: str, phase: str) -> None:
@@ -71,8 +75,8 @@ class Failpoints:
                 os.kill(os.getpid(), signal.SIGKILL)
         elif self.what == "term":
             os.kill(os.getpid(), signal.SIGTERM)
-            # The main thread handles it when it gets to run; this one must not be done before.
-            threading.Event().wait(HANDLED_S)
+            # This thread must not go on before the signal is handled: it would be a stop after the step.
+            self.stop.wait(HANDLED_S)
         elif self.what == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
         elif self.what == "raise":

@@ -14,7 +14,6 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Select,
-    delete,
     func,
     select,
     update,
@@ -22,8 +21,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from windlass import __version__
-from windlass.engine.chain import canonical
 from windlass.engine.records import (
+    ENDS,
     Approval,
     Freeze,
     Holder,
@@ -32,7 +31,7 @@ from windlass.engine.records import (
     StepState,
 )
 from windlass.engine.rows import holder_of, moment, operation_of, step_of
-from windlass.engine.store import Store, now
+from windlass.engine.store import Store
 from windlass.engine.tables import (
     approvals,
     freezes,
@@ -69,19 +68,12 @@ class Journal(Store):
         if plan.is_empty:
             raise RefusedError(f"the plan for {plan.site} has no effect: there is nothing to run")
         identity = _new_id()
-        at = now()
+        body: JsonObject = {
+            "verb": plan.verb, "plan_hash": plan.hash, "plan": plan.to_json(), "origin": origin, "parent": parent,
+            "version": __version__, "site_file": site_file,
+        }  # fmt: skip
         with self._writing() as db:
-            self._append(
-                db, "operation", plan.site, identity,
-                {"verb": plan.verb, "plan_hash": plan.hash, "plan": plan.to_json(), "origin": origin, "parent": parent},
-            )  # fmt: skip
-            db.execute(
-                operations.insert().values(
-                    id=identity, site=plan.site, verb=plan.verb, plan=canonical(plan.to_json()),
-                    plan_hash=plan.hash, state=OperationState.PLANNED, reason="", message="", remains="[]",
-                    origin=origin, parent=parent, version=__version__, site_file=site_file, created=at, updated=at,
-                )
-            )  # fmt: skip
+            self._append(db, "operation", plan.site, identity, body)
         return self.operation(identity)
 
     def operation(self, identity: str) -> Operation:
@@ -125,32 +117,73 @@ class Journal(Store):
         remains: tuple[str, ...] = (),
         epoch: int | None = None,
     ) -> None:
-        """Where the operation is now, and why.
+        """Where the operation is now, and why. While it runs, only the holder of its site knows: by its `epoch`.
 
         Raises:
-            BusyError: an `epoch` is given and is no longer the site's.
+            BusyError: the `epoch` is no longer the site's, or none is given and the operation runs.
+            RefusedError: the operation has ended, and stays so.
         """
         with self._writing() as db:
-            site = self._site_of(db, identity)
-            _fence(db, site, epoch)
-            body: JsonObject = {
-                "state": state.value,
-                "reason": reason,
-                "message": message,
-                "remains": list(remains),
-            }
-            self._append(db, "state", site, identity, body)
-            db.execute(
-                update(operations)
-                .where(operations.c.id == identity)
-                .values(
-                    state=state,
-                    reason=reason,
-                    message=message,
-                    remains=json.dumps(remains),
-                    updated=now(),
-                )
+            self._rest(
+                db, identity, state, reason=reason, message=message, remains=remains, epoch=epoch
             )
+
+    def begin(self, identity: str, epoch: int) -> None:
+        """It runs, and a stop that was asked for earlier no longer counts: going on is asked for.
+
+        Raises:
+            BusyError: the `epoch` is no longer the site's.
+            RefusedError: the operation has ended.
+        """
+        with self._writing() as db:
+            self._rest(db, identity, OperationState.RUNNING, epoch=epoch)
+            if db.scalar(select(func.count()).where(stops.c.operation == identity)):
+                self._append(db, "go-on", _row(db, identity).site, identity, {})
+
+    def cancel(self, identity: str, by: str) -> Operation:
+        """Ask a running operation to stop at its next safe point; one at rest ends here, with what remains of it.
+
+        Raises:
+            RefusedError: it has ended already.
+        """
+        identity = self.operation(identity).id
+        with self._writing() as db:
+            row = _row(db, identity)
+            if row.state == OperationState.RUNNING:
+                self._append(db, "stop", row.site, identity, {"by": by})
+            else:
+                remains = tuple(json.loads(row.remains))
+                self._rest(
+                    db, identity, OperationState.CANCELLED, reason="CANCELLED", message=f"cancelled by {by}",
+                    remains=remains,
+                )  # fmt: skip
+        return self.operation(identity)
+
+    def stop_requested(self, identity: str) -> bool:
+        with self._reading() as db:
+            return db.scalar(select(func.count()).where(stops.c.operation == identity)) == 1
+
+    def _rest(  # noqa: PLR0913 - as above
+        self,
+        db: Connection,
+        identity: str,
+        state: OperationState,
+        *,
+        reason: str = "",
+        message: str = "",
+        remains: tuple[str, ...] = (),
+        epoch: int | None = None,
+    ) -> None:
+        row = _row(db, identity)
+        if row.state in ENDS:
+            raise RefusedError(f"operation {identity} has ended ({row.state}): plan anew")
+        if epoch is None and OperationState.RUNNING in (row.state, state):
+            raise BusyError(f"operation {identity} runs: only the holder of {row.site} knows how")
+        _fence(db, row.site, epoch)
+        body: JsonObject = {
+            "state": state.value, "reason": reason, "message": message, "remains": list(remains),
+        }  # fmt: skip
+        self._append(db, "state", row.site, identity, body)
 
     def attach_run(self, identity: str, run: str) -> None:
         """Remember that this run of an orchestrator works on the operation."""
@@ -159,8 +192,7 @@ class Journal(Store):
                 select(func.count()).where(runs.c.operation == identity, runs.c.run == run)
             )
             if not known:
-                self._append(db, "run", self._site_of(db, identity), identity, {"run": run})
-                db.execute(runs.insert().values(operation=identity, run=run))
+                self._append(db, "run", _row(db, identity).site, identity, {"run": run})
 
     # People
 
@@ -175,19 +207,13 @@ class Journal(Store):
             raise RefusedError(
                 f"operation {operation.id} has plan {operation.plan_hash}, not {plan_hash}: read it again"
             )
-        if operation.is_ended:
-            raise RefusedError(f"operation {operation.id} has ended ({operation.state}): plan anew")
         with self._writing() as db:
-            said = self._mine(db, operation.id, by)
-            if not said:
-                self._append(
-                    db, "approval", operation.site, operation.id, {"plan_hash": plan_hash, "by": by, "reason": reason}
-                )  # fmt: skip
-                db.execute(
-                    approvals.insert().values(
-                        operation=operation.id, plan_hash=plan_hash, by=by, reason=reason, at=now()
-                    )
-                )
+            row = _row(db, operation.id)
+            if row.state in ENDS:
+                raise RefusedError(f"operation {operation.id} has ended ({row.state}): plan anew")
+            if not self._mine(db, operation.id, by):
+                said: JsonObject = {"plan_hash": plan_hash, "by": by, "reason": reason}
+                self._append(db, "approval", operation.site, operation.id, said)
 
     @staticmethod
     def _mine(db: Connection, identity: str, by: str) -> int:
@@ -211,13 +237,10 @@ class Journal(Store):
         """Nothing changes the site until it is thawed."""
         with self._writing() as db:
             self._append(db, "freeze", site, "", {"reason": reason, "by": by})
-            db.execute(delete(freezes).where(freezes.c.site == site))
-            db.execute(freezes.insert().values(site=site, reason=reason, by=by, since=now()))
 
     def thaw(self, site: str, reason: str, by: str) -> None:
         with self._writing() as db:
             self._append(db, "thaw", site, "", {"reason": reason, "by": by})
-            db.execute(delete(freezes).where(freezes.c.site == site))
 
     def frozen(self, site: str) -> Freeze | None:
         """The freeze of a site.
@@ -231,29 +254,6 @@ class Journal(Store):
         except (DBAPIError, WindlassError, ValueError) as error:
             raise FrozenError(f"whether {site} is frozen cannot be read: {error}") from error
         return Freeze(row.site, row.reason, row.by, moment(row.since)) if row else None
-
-    def request_stop(self, identity: str, by: str, *, cancel: bool) -> None:
-        """Ask the operation to stop at its next safe point; with `cancel` it is not meant to go on."""
-        operation = self.operation(identity)
-        if operation.is_ended:
-            raise RefusedError(f"operation {operation.id} has already ended ({operation.state})")
-        with self._writing() as db:
-            self._append(db, "stop", operation.site, operation.id, {"by": by, "cancel": cancel})
-            db.execute(delete(stops).where(stops.c.operation == operation.id))
-            db.execute(
-                stops.insert().values(operation=operation.id, by=by, cancel=int(cancel), at=now())
-            )
-
-    def stop_requested(self, identity: str) -> bool:
-        with self._reading() as db:
-            return db.scalar(select(func.count()).where(stops.c.operation == identity)) == 1
-
-    def forget_stop(self, identity: str) -> None:
-        """Going on is asked for: an earlier stop no longer counts."""
-        with self._writing() as db:
-            if db.scalar(select(func.count()).where(stops.c.operation == identity)):
-                self._append(db, "go-on", self._site_of(db, identity), identity, {})
-                db.execute(delete(stops).where(stops.c.operation == identity))
 
     # Steps
 
@@ -274,34 +274,21 @@ class Journal(Store):
         self,
         operation: Operation,
         key: str,
-        phase: str,
+        kind: str,
         body: JsonObject,
         *,
         epoch: int | None = None,
-        **columns: Any,
     ) -> None:
-        """One record of a step, and what it makes of the step's row.
+        """One record of a step; what `body` says under the name of a column is the step's from now on.
 
         Raises:
             BusyError: an `epoch` is given and is no longer the site's.
         """
         step = operation.plan.step(key)
+        about: JsonObject = {"step": key, "target": step.target, "action": step.action}
         with self._writing() as db:
             _fence(db, operation.site, epoch)
-            self._append(
-                db,
-                phase,
-                operation.site,
-                operation.id,
-                {"step": key, "target": step.target, **body},
-            )
-            where = (steps.c.operation == operation.id, steps.c.key == key)
-            if not db.execute(update(steps).where(*where).values(**columns)).rowcount:
-                fresh = {
-                    "operation": operation.id, "key": key, "action": step.action, "site": operation.site,
-                    "state": "pending", "attempts": 0, "deaths": 0, "effects": 0, "message": "",
-                }  # fmt: skip
-                db.execute(steps.insert().values(**fresh | columns))
+            self._append(db, kind, operation.site, operation.id, {**about, **body})
 
     def durations(self, site: str, action: str) -> list[timedelta]:
         """How long this site's steps of an action took, effects and waits together."""
@@ -337,17 +324,8 @@ class Journal(Store):
             row = db.execute(select(locks).where(locks.c.site == site)).first()
             admit(holder_of(row))
             last = 0 if row is None else row.epoch
-            self._append(db, "lock", site, operation, {"epoch": last + 1, "holder": holder})
-            db.execute(delete(locks).where(locks.c.site == site))
-            db.execute(
-                locks.insert().values(
-                    site=site,
-                    epoch=last + 1,
-                    operation=operation,
-                    holder=holder,
-                    renewed=time.time(),
-                )
-            )
+            body: JsonObject = {"epoch": last + 1, "holder": holder, "renewed": time.time()}
+            self._append(db, "lock", site, operation, body)
         return last + 1
 
     def renew(self, site: str, epoch: int) -> bool:
@@ -364,15 +342,19 @@ class Journal(Store):
                     .values(renewed=time.time())
                 )
                 return done.rowcount == 1
-        except (DBAPIError, WindlassError) as error:
+        except (DBAPIError, WindlassError, OSError) as error:
             raise UnreachableError(f"the journal cannot be written: {error}") from error
 
     def release(self, site: str, epoch: int) -> None:
         """Let go, if it is still ours."""
         with self._writing() as db:
-            where = (locks.c.site == site, locks.c.epoch == epoch)
-            if db.execute(update(locks).where(*where).values(operation="")).rowcount:
+            if db.scalar(select(locks.c.epoch).where(locks.c.site == site)) == epoch:
                 self._append(db, "unlock", site, "", {"epoch": epoch})
+
+    def epoch(self, site: str) -> int:
+        """The epoch of whoever holds the site or held it last; 0 when nobody ever did."""
+        with self._reading() as db:
+            return db.scalar(select(locks.c.epoch).where(locks.c.site == site)) or 0
 
     def calls_end(self, site: str) -> float:
         """When (seconds since 1970) no call that was ever begun on the site can still be under way.
@@ -409,16 +391,16 @@ class Journal(Store):
     # Rows
 
     @staticmethod
-    def _site_of(db: Connection, identity: str) -> str:
-        site = db.scalar(select(operations.c.site).where(operations.c.id == identity))
-        if site is None:
-            raise BadInputError(f"there is no operation {identity!r}")
-        return site
-
-    @staticmethod
     def _operation(db: Connection, row: Any) -> Operation:
         known: Select[Any] = select(runs.c.run).where(runs.c.operation == row.id)
         return operation_of(row, runs=db.execute(known).scalars().all())
+
+
+def _row(db: Connection, identity: str) -> Any:
+    row = db.execute(select(operations).where(operations.c.id == identity)).first()
+    if row is None:
+        raise BadInputError(f"there is no operation {identity!r}")
+    return row
 
 
 def _fence(db: Connection, site: str, epoch: int | None) -> None:

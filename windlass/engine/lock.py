@@ -48,6 +48,27 @@ class Hold:
     lease: timedelta
     renewed: float
 
+    def let_calls_end(self, stop: Event) -> None:
+        """A call that a dead holder sent may still arrive: until its own deadline, nothing is begun.
+
+        Raises:
+            ParkedError: `stop` was set meanwhile.
+        """
+        until = self.journal.calls_end(self.site)
+
+        def passed() -> None:
+            left = until - time.time()
+            if left > 0:
+                raise NotReadyError(
+                    f"{left:.1f} s until the call that was interrupted has run out of time"
+                )
+
+        wait_for(
+            "the interrupted call to end", passed,
+            timeout=timedelta(seconds=max(until - time.time(), 0) + 1),
+            pace=Pace(first=timedelta(seconds=0.05), longest=timedelta(seconds=0.5)), stop=stop,
+        )  # fmt: skip
+
     def check(self) -> None:
         """Raise BusyError when somebody else is the writer now, or when that cannot be known."""
         current = self.journal.holder(self.site)
@@ -70,11 +91,10 @@ class SiteLock:
 
     @contextmanager
     def hold(self, operation: str, *, run: str, stop: Event) -> Generator[Hold]:
-        """Hold the site for as long as the block lasts.
+        """Hold the site for as long as the block lasts; `stop` is set when somebody else took it meanwhile.
 
         Raises:
             BusyError: another operation holds it; names it.
-            ParkedError: `stop` was set while an interrupted call was waited for.
         """
         journal, site, lease = self.journal, self.site, self.lease
         folder = journal.home / "locks"
@@ -88,7 +108,6 @@ class SiteLock:
             )
             heart.start()
             try:
-                _let_calls_end(journal, site, stop)
                 yield hold
             finally:
                 ended.set()
@@ -205,23 +224,6 @@ def _is_at(path: Path, fd: int) -> bool:
 def _holder(run: str, lease: timedelta) -> str:
     who = {"run": run, "pid": os.getpid(), "host": socket.gethostname()}
     return json.dumps({**who, "lease": lease.total_seconds()})
-
-
-def _let_calls_end(journal: Journal, site: str, stop: Event) -> None:
-    """A call that a dead holder sent may still arrive: until its own deadline, nothing is begun."""
-    until = journal.calls_end(site)
-
-    def passed() -> None:
-        left = until - time.time()
-        if left > 0:
-            raise NotReadyError(
-                f"{left:.1f} s until the call that was interrupted has run out of time"
-            )
-
-    wait_for(
-        "the interrupted call to end", passed, timeout=timedelta(seconds=max(until - time.time(), 0) + 1),
-        pace=Pace(first=timedelta(seconds=0.05), longest=timedelta(seconds=0.5)), stop=stop,
-    )  # fmt: skip
 
 
 def _beat(hold: Hold, ended: Event, stop: Event) -> None:

@@ -14,6 +14,8 @@ from datetime import timedelta
 from threading import Event
 from typing import Any, Literal
 
+from sqlalchemy.exc import DBAPIError
+
 from windlass import __version__
 from windlass.engine.action import Action
 from windlass.engine.executor import Executor
@@ -69,22 +71,24 @@ class Acting:
         """
         if operation.state is OperationState.DONE:
             return operation
-        self._may_go_on(operation)
-        failpoints = Failpoints.of(os.environ, lab=self.is_lab)
-        self.journal.forget_stop(operation.id)
+        if operation.is_ended:
+            raise RefusedError(f"operation {operation.id} has ended ({operation.state}): plan anew")
+        failpoints = Failpoints.of(os.environ, lab=self.is_lab, stop=self.stop)
         lock = SiteLock(self.journal, operation.site, self.lease)
-        with self._listening(operation), ExitStack() as stack:
+        with _on_sigterm(self.stop), ExitStack() as stack:
             try:
                 hold = stack.enter_context(lock.hold(operation.id, run=self.run, stop=self.stop))
             except BaseException as error:
                 self._note_unheld(operation, error)
                 raise
-            with self._recorded(operation, hold.epoch):
+            self.journal.begin(operation.id, hold.epoch)
+            with self._recorded(operation, hold.epoch), self._listening(operation):
                 self._run(operation, hold, failpoints)
         return self.journal.operation(operation.id)
 
     def _run(self, operation: Operation, hold: Hold, failpoints: Failpoints) -> None:
-        self.journal.set_state(operation.id, OperationState.RUNNING, epoch=hold.epoch)
+        _same_version(operation)
+        hold.let_calls_end(self.stop)
         runner = StepRunner(self.journal, hold, operation, self.stop, failpoints, self.run)
 
         def run_step(step: Step) -> None:
@@ -95,25 +99,11 @@ class Acting:
 
     def _note_unheld(self, operation: Operation, error: BaseException) -> None:
         """Why the site could not be had; where this very operation runs elsewhere, that run has the word."""
-        holder = self.journal.holder(operation.site)
-        if isinstance(error, BusyError) and holder and holder.operation == operation.id:
-            return
         state, reason = ending_of(error)
-        self.journal.set_state(operation.id, state, reason=reason, message=str(error))
-
-    def _may_go_on(self, operation: Operation) -> None:
-        if operation.is_ended:
-            raise RefusedError(f"operation {operation.id} has ended ({operation.state}): plan anew")
-        if operation.version.split(".")[:2] != __version__.split(".")[:2]:
-            self.journal.set_state(
-                operation.id, OperationState.NEEDS_HUMAN, reason="CODE_CHANGED",
-                message=f"planned by Windlass {operation.version}, this is {__version__}",
-            )  # fmt: skip
-            raise NeedsHumanError(
-                f"operation {operation.id} was planned by Windlass {operation.version}, this is {__version__}: "
-                "go on with that version, or plan anew",
-                reason="CODE_CHANGED",
-            )
+        try:
+            self.journal.set_state(operation.id, state, reason=reason, message=str(error))
+        except WindlassError as other:
+            logger.info("%s: %s; nothing is recorded: %s", operation.id, error, other)
 
     def _all_done(self, operation: Operation) -> None:
         states = self.journal.step_states(operation.id)
@@ -143,22 +133,33 @@ class Acting:
 
     @contextmanager
     def _listening(self, operation: Operation) -> Generator[None]:
-        """Cancel and SIGTERM set the stop flag."""
+        """A cancel sets the stop flag."""
         ended = Event()
 
         def look() -> None:
             while not ended.wait(LOOK_S):
-                if self.journal.stop_requested(operation.id):
-                    self.stop.set()
+                try:
+                    if self.journal.stop_requested(operation.id):
+                        self.stop.set()
+                except (DBAPIError, WindlassError, OSError) as error:
+                    logger.warning("whether %s is to stop cannot be read: %s", operation.id, error)
 
         watcher = threading.Thread(target=look, name="stop-watch", daemon=True)
         watcher.start()
         try:
-            with _on_sigterm(self.stop):
-                yield
+            yield
         finally:
             ended.set()
             watcher.join()
+
+
+def _same_version(operation: Operation) -> None:
+    if operation.version.split(".")[:2] != __version__.split(".")[:2]:
+        raise NeedsHumanError(
+            f"operation {operation.id} was planned by Windlass {operation.version}, this is {__version__}: "
+            "go on with that version, or plan anew",
+            reason="CODE_CHANGED",
+        )
 
 
 @contextmanager
@@ -200,15 +201,20 @@ def ending_of(error: BaseException) -> tuple[OperationState, str]:
 
 def reconcile(journal: Journal) -> list[str]:
     """Operations that say they run and whose holder is dead are parked, with the reason; their ids are returned."""
-    found: list[str] = []
-    for operation in journal.operations():
-        if (
-            operation.state is OperationState.RUNNING
-            and not SiteLock(journal, operation.site).is_held()
-        ):
-            journal.set_state(
-                operation.id, OperationState.PARKED, reason="PARKED",
-                message="its process died; the journal has every step: windlass resume goes on",
-            )  # fmt: skip
-            found.append(operation.id)
-    return found
+    return [one.id for one in journal.operations() if _is_dead(journal, one)]
+
+
+def _is_dead(journal: Journal, operation: Operation) -> bool:
+    """Park it, if its holder is dead and nobody goes on with it at this moment."""
+    epoch = journal.epoch(operation.site)
+    if operation.state is not OperationState.RUNNING or SiteLock(journal, operation.site).is_held():
+        return False
+    try:
+        journal.set_state(
+            operation.id, OperationState.PARKED, reason="PARKED", epoch=epoch,
+            message="its process died; the journal has every step: windlass resume goes on",
+        )  # fmt: skip
+    except (BusyError, RefusedError) as goes_on:
+        logger.info("%s: %s", operation.id, goes_on)
+        return False
+    return True

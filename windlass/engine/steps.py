@@ -9,17 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import Event
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from windlass.engine.action import Action, Resume
-from windlass.engine.chain import canonical
 from windlass.engine.failpoints import Failpoints
 from windlass.engine.journal import Journal
 from windlass.engine.lock import Hold
 from windlass.engine.records import Operation, StepState
 from windlass.errors import (
     AmbiguousError,
-    BusyError,
     DeniedError,
     FrozenError,
     NeedsHumanError,
@@ -92,7 +90,8 @@ class _Attempt:
         self.journal, self.hold, self.stop = runner.journal, runner.hold, runner.stop
         self.operation, self.fail, self.run = runner.operation, runner.failpoints, runner.run_id
         self.step, self.action, self.before = step, action, before
-        self.calls = 0
+        # Calls that were begun, and those of them that left and were never answered.
+        self.calls = self.silences = 0
         self.looked = False
         # When the earliest call left of which it is not known that it had no effect.
         self.sent = before.intent
@@ -188,9 +187,9 @@ class _Attempt:
             return found.evidence
         self._write(
             "handle",
-            {"handle": found.handle, "adopted": True},
+            {"adopted": True},
             state="running",
-            handle=canonical(found.handle),
+            handle=found.handle,
         )
         return self._follow(found.handle)
 
@@ -210,9 +209,8 @@ class _Attempt:
             return sent.evidence
         self.fail.at(self.step.key, "mid_effect")
         if sent.handle is not None:
-            handle = sent.handle
-            self._write("handle", {"handle": handle}, state="running", handle=canonical(handle))
-            return self._follow(handle)
+            self._write("handle", {}, state="running", handle=sent.handle)
+            return self._follow(sent.handle)
         return self._wait(self.action.goal, self.action.timing.goal)
 
     def _sent(self) -> _Found:
@@ -249,7 +247,8 @@ class _Attempt:
     def _after_silence(self, unknown: AmbiguousError) -> JsonObject:
         """The call left and no answer came: look until it can no longer be under way."""
         since = datetime.now(UTC) - self.action.timing.effect
-        self._write("ambiguous", {"why": str(unknown)}, message=str(unknown))
+        self.silences += 1
+        self._write("ambiguous", {}, message=str(unknown))
 
         def seen() -> _Found:
             if (evidence := self._already()) is not None:
@@ -276,7 +275,7 @@ class _Attempt:
                 f"{self.step.key} was sent and never answered ({unknown}): "
                 f"look at {self.step.target}, then resume"
             ) from nothing
-        if self.calls >= MAX_CALLS:
+        if self.silences >= MAX_CALLS:
             raise nothing
         return self._effect()
 
@@ -329,41 +328,33 @@ class _Attempt:
         )
 
     def _done(self, evidence: JsonObject) -> None:
-        self._write(
-            "done",
-            {"evidence": evidence},
-            state="done",
-            ended=_now(),
-            evidence=canonical(evidence),
-            message="",
-        )
+        self._write("done", {}, state="done", ended=_now(), evidence=evidence, message="")
 
     def settle(self, why: BaseException) -> None:
         """How the attempt ended, when it did not end well; it did not die, so deaths count anew."""
         state, message = _state_after(why), str(why)
         if isinstance(why, TimedOutError) and self.action.resume is Resume.REPEAT:
             self.sent = None
-        columns: dict[str, Any] = {"deaths": 0, "ended": _now(), "message": message}
+        columns: JsonObject = {"deaths": 0, "ended": _now(), "message": message}
         if self.sent is None:
             columns |= {"intent": None, "handle": None}
         try:
-            self._write(state, {"why": message}, state=state, **columns)
+            self._write(state, {}, state=state, **columns)
         except (WindlassError, OSError) as error:
             # Another holder's word counts now, or the disk is full; the error itself is raised all the same.
             logger.warning("%s: how it ended could not be recorded: %s", self.step.key, error)
 
-    def _write(self, phase: str, body: JsonObject, **columns: Any) -> None:
+    def _write(self, kind: str, facts: JsonObject, **columns: Json) -> None:
+        """A record of this attempt: facts for whoever reads it, and what the step's row is from now on."""
         said: JsonObject = {
             "epoch": self.hold.epoch,
             "attempt": self.before.attempts + 1,
             "run": self.run,
             "plan_hash": self.operation.plan_hash,
-            "action": self.step.action,
-            **body,
+            **facts,
+            **columns,
         }
-        self.journal.write_step(
-            self.operation, self.step.key, phase, said, epoch=self.hold.epoch, **columns
-        )
+        self.journal.write_step(self.operation, self.step.key, kind, said, epoch=self.hold.epoch)
 
 
 @contextmanager
@@ -388,8 +379,3 @@ def _state_after(why: BaseException) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-SERIOUS: tuple[type[BaseException], ...] = (
-    NeedsHumanError, FrozenError, BusyError, WindlassError, OSError, ParkedError, StoppedError,
-)  # fmt: skip

@@ -6,35 +6,26 @@ SQLite by default; nothing in the protocol is SQLite's own.
 import json
 import os
 import threading
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, RowMapping, create_engine, event, func, select, update
-from sqlalchemy.exc import DatabaseError, OperationalError, ProgrammingError
+from sqlalchemy import Connection, Engine, create_engine, delete, event, func, select, update
+from sqlalchemy.exc import DatabaseError
 
-from windlass.engine.chain import GENESIS, canonical, problems, record_hash
-from windlass.engine.projections import Tables, differences
-from windlass.engine.tables import (
-    SCHEMA,
-    approvals,
-    freezes,
-    head,
-    locks,
-    metadata,
-    operations,
-    records,
-    steps,
-    stops,
-)
+from windlass.engine.audit import audit
+from windlass.engine.chain import GENESIS, canonical, record_hash
+from windlass.engine.projections import FRESH, Change, change
+from windlass.engine.tables import SCHEMA, head, metadata, records
 from windlass.errors import NeedsHumanError, ParkedError
-from windlass.models.plan import JsonObject, Plan
+from windlass.models.plan import JsonObject
 
 # Another process may be writing; a transaction takes milliseconds.
 BUSY_S = 30
+# The execution option that says how SQLite begins a transaction.
+BEGIN = "windlass_begin"
 # A full disk must fail before an effect, not between an effect and its record.
 SPARE_BYTES = 4 * 1024 * 1024
 
@@ -44,28 +35,27 @@ class Store:
 
     def __init__(self, engine: Engine, home: Path) -> None:
         self._engine = engine
+        self._moment = engine.execution_options(**_one_moment(engine))
         # Threads that wait here do not wake each other by polling the database.
         self._alone = threading.Lock()
         self._spare = home / "journal.spare"
         self.home = home
 
     @classmethod
-    def open(cls, home: Path, url: str | None = None) -> Self:
+    def open(cls, home: Path) -> Self:
         """The journal in `home`, made if it is not there (0600).
 
         Raises:
             NeedsHumanError: it is damaged, or a newer Windlass wrote it (CODE_CHANGED).
         """
         path = home / "journal.db"
-        if url is None and not path.exists():
+        if not path.exists():
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-        engine = create_engine(
-            url or f"sqlite:///{path}", pool_pre_ping=url is not None, pool_size=8, max_overflow=64
-        )
-        if engine.dialect.name == "sqlite":
-            _prepare_sqlite(engine)
+        engine = create_engine(f"sqlite:///{path}", pool_size=8, max_overflow=64)
+        _prepare_sqlite(engine)
         with _translated(home):
-            _create_tables(engine)
+            # In a transaction of its own: a second process waits, and finds the tables there.
+            metadata.create_all(engine)
         store = cls(engine, home)
         store._check_schema()
         return store
@@ -83,51 +73,33 @@ class Store:
     def verify(self) -> list[str]:
         """What is wrong with the journal: broken chain, altered records, tables that say something else."""
         with self._reading() as db:
-            chain = [
-                dict(row)
-                for row in db.execute(select(records).order_by(records.c.seq)).mappings().all()
-            ]
-            found = problems(chain)
-            end = db.execute(select(head.c.seq, head.c.hash)).first()
-            if chain and (end is None or tuple(end) != (chain[-1]["seq"], chain[-1]["hash"])):
-                found.append(
-                    f"the chain ends at record {chain[-1]['seq']}, but {end and end.seq} were written"
-                )
-            if not chain and end is not None:
-                found.append(f"the chain is empty, but {end.seq} records were written")
-            rows = {
-                table.name: [_plain(row) for row in db.execute(select(table)).mappings()]
-                for table in (operations, steps, locks, freezes, approvals, stops)
-            }
-            found += differences(chain, Tables(**rows))
-            for row in db.execute(select(operations)).all():
-                if Plan.from_json(json.loads(row.plan)).hash != row.plan_hash:
-                    found.append(
-                        f"operation {row.id} has a plan that is not the one it was created with"
-                    )
-        return found
+            return audit(db)
 
     def _append(
         self, db: Connection, kind: str, site: str, operation: str, body: JsonObject
     ) -> None:
+        """One more record, and what it makes of the tables."""
         last = db.execute(select(head).with_for_update()).first()
+        body = {"schema": SCHEMA, **body}
         record: dict[str, Any] = {
             "seq": last.seq + 1 if last else 1,
-            "time": now(),
+            "time": _now(),
             "kind": kind,
             "site": site,
             "operation": operation,
-            "body": canonical({"schema": SCHEMA, **body}),
+            "body": canonical(body),
             "previous": last.hash if last else GENESIS,
         }
         end = {"seq": record["seq"], "hash": record_hash(record)}
         db.execute(records.insert().values(**record, hash=end["hash"]))
         if not db.execute(update(head).values(**end)).rowcount:
             db.execute(head.insert().values(id=1, **end))
+        _make(db, change(kind, site, operation, body, record["time"]))
 
     @contextmanager
     def _reading(self) -> Generator[Connection]:
-        with _translated(self.home), self._engine.connect() as db:
+        """One moment of the journal, whatever is written meanwhile."""
+        with _translated(self.home), self._moment.connect() as db:
             yield db
 
     @contextmanager
@@ -138,8 +110,6 @@ class Store:
         """
         self._release_room()
         with self._alone, _translated(self.home), self._engine.connect() as db:
-            if self._engine.dialect.name == "sqlite":
-                _begin_immediate(db)
             yield db
             db.commit()
 
@@ -180,17 +150,16 @@ def _prepare_sqlite(engine: Engine) -> None:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA busy_timeout={BUSY_S * 1000}")
 
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get(BEGIN, "BEGIN IMMEDIATE"))
 
-def _create_tables(engine: Engine) -> None:
-    """Two processes may both find no tables; the second one is told that they are there."""
-    for _ in metadata.tables:
-        try:
-            metadata.create_all(engine)
-        except (OperationalError, ProgrammingError) as error:
-            if "already exists" not in str(error):
-                raise
-        else:
-            return
+
+def _one_moment(engine: Engine) -> dict[str, str]:
+    """How a transaction that only reads begins, so that all it reads is of one moment."""
+    if engine.dialect.name == "sqlite":
+        return {BEGIN: "BEGIN"}
+    return {"isolation_level": "REPEATABLE READ"}
 
 
 @contextmanager
@@ -207,21 +176,16 @@ def _translated(home: Path) -> Generator[None]:
         raise
 
 
-def _begin_immediate(db: Connection) -> None:
-    deadline = time.monotonic() + BUSY_S
-    while True:
-        try:
-            db.exec_driver_sql("BEGIN IMMEDIATE")
-        except OperationalError:
-            if time.monotonic() > deadline:
-                raise
-        else:
-            return
+def _make(db: Connection, one: Change) -> None:
+    where = [one.table.c[name] == value for name, value in one.key.items()]
+    if one.values is None:
+        db.execute(delete(one.table).where(*where))
+        return
+    if one.values and db.execute(update(one.table).where(*where).values(**one.values)).rowcount:
+        return
+    fresh = {**FRESH.get(one.table, {}), **one.key, **one.values}
+    db.execute(one.table.insert().values(**fresh))
 
 
-def _plain(row: RowMapping) -> dict[str, Any]:
-    return {str(name): value for name, value in row.items()}
-
-
-def now() -> str:
+def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")

@@ -102,7 +102,6 @@ stops = Table(
     metadata,
     Column("operation", String, primary_key=True),
     Column("by", String, nullable=False),
-    Column("cancel", Integer, nullable=False),
     Column("at", String, nullable=False),
 )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from tests.unit.engine.worlds import Thing, plan_of
 from windlass.engine.executor import ThreadsExecutor
@@ -110,11 +111,34 @@ def test_a_cancel_from_another_process_parks(harbour: Harbour):
     operation = harbour.journal.create(plan_of("a"), origin="test")
     harbour.how["a"] = {"says": "unreachable"}
     other = Journal.open(harbour.folder)
-    timer = threading.Timer(0.05, lambda: other.request_stop(operation.id, "me", cancel=True))
+    timer = threading.Timer(0.05, lambda: other.cancel(operation.id, "me"))
     acting = Acting(
         harbour.journal, ThreadsExecutor(), lambda s, _e: patient(harbour.thing(s.target)), "run"
     )
     timer.start()
+
+    with pytest.raises(ParkedError):
+        acting.act(operation)
+
+    assert harbour.journal.operation(operation.id).state is OperationState.PARKED
+
+
+def test_a_cancel_is_heard_although_the_journal_could_not_be_read_before(
+    harbour: Harbour, monkeypatch: pytest.MonkeyPatch
+):
+    operation = harbour.journal.create(plan_of("a"), origin="test")
+    harbour.how["a"] = {"says": "unreachable"}
+    answers = iter([OperationalError("", {}, Exception("database is locked")), OSError(5, "no")])
+
+    def asked(_identity: str) -> bool:
+        for error in answers:
+            raise error
+        return True
+
+    monkeypatch.setattr(harbour.journal, "stop_requested", asked)
+    acting = Acting(
+        harbour.journal, ThreadsExecutor(), lambda s, _e: patient(harbour.thing(s.target)), "run"
+    )
 
     with pytest.raises(ParkedError):
         acting.act(operation)

@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 
 from windlass.engine.failpoints import VARIABLE, Failpoints
@@ -5,7 +7,7 @@ from windlass.errors import BadInputError, UnreachableError
 
 
 def failpoints(asked: str) -> Failpoints:
-    return Failpoints.of({VARIABLE: asked}, lab=True)
+    return Failpoints.of({VARIABLE: asked}, lab=True, stop=threading.Event())
 
 
 def test_of_several_failpoints_each_fails_at_its_own_place():

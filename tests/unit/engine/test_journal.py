@@ -17,7 +17,7 @@ from tests.unit.engine.worlds import plan_of
 from windlass.engine.journal import Journal
 from windlass.engine.lock import SiteLock
 from windlass.engine.operation import reconcile
-from windlass.engine.records import OperationState
+from windlass.engine.records import ENDS, Operation, OperationState
 from windlass.errors import BadInputError, BusyError, RefusedError
 from windlass.models.plan import Plan, Risk
 
@@ -80,7 +80,7 @@ def test_an_approval_of_another_plan_is_refused_and_names_both(journal: Journal)
 def test_an_untouched_journal_verifies(journal: Journal):
     operation = journal.create(plan_of("buoy"), origin="test")
     journal.approve(operation.id, operation.plan_hash, by="me")
-    journal.set_state(operation.id, OperationState.RUNNING)
+    runs(journal, operation)
 
     assert journal.verify() == []
 
@@ -236,7 +236,74 @@ def _silent(journal: Journal) -> bool:
 
 def test_an_operation_whose_process_died_is_parked_when_somebody_looks(journal: Journal):
     operation = journal.create(plan_of("buoy"), origin="test")
-    journal.set_state(operation.id, OperationState.RUNNING)
+    runs(journal, operation)
 
     assert reconcile(journal) == [operation.id]
     assert journal.operation(operation.id).state is OperationState.PARKED
+
+
+def test_an_operation_that_somebody_went_on_with_meanwhile_is_not_parked(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+):
+    operation = journal.create(plan_of("buoy"), origin="test")
+    runs(journal, operation)
+
+    def resumed_just_after(_lock: SiteLock) -> bool:
+        runs(journal, operation)
+        return False
+
+    monkeypatch.setattr(SiteLock, "is_held", resumed_just_after)
+
+    assert reconcile(journal) == []
+    assert journal.operation(operation.id).state is OperationState.RUNNING
+
+
+@pytest.mark.parametrize("end", sorted(ENDS))
+def test_an_operation_that_has_ended_stays_so(journal: Journal, end: OperationState):
+    operation = journal.create(plan_of("buoy"), origin="test")
+    epoch = runs(journal, operation)
+    journal.set_state(operation.id, end, reason="SUCCESS", epoch=epoch)
+
+    for go_on in (
+        lambda: runs(journal, operation),
+        lambda: journal.set_state(operation.id, OperationState.PARKED),
+        lambda: journal.set_state(operation.id, OperationState.FAILED, epoch=epoch + 1),
+        lambda: journal.cancel(operation.id, "me"),
+        lambda: journal.approve(operation.id, operation.plan_hash, "me"),
+    ):
+        with pytest.raises(RefusedError, match=f"has ended .{end}."):
+            go_on()
+
+    found = journal.operation(operation.id)
+    assert (found.state, found.reason) == (end, "SUCCESS")
+
+
+def test_what_is_said_of_a_running_operation_its_holder_alone_says(journal: Journal):
+    operation = journal.create(plan_of("buoy"), origin="test")
+    runs(journal, operation)
+
+    with pytest.raises(BusyError, match="only the holder of harbour knows"):
+        journal.set_state(operation.id, OperationState.AWAITING_APPROVAL)
+
+    assert journal.operation(operation.id).state is OperationState.RUNNING
+
+
+def test_going_on_forgets_an_earlier_stop_and_only_the_holder_goes_on(journal: Journal):
+    operation = journal.create(plan_of("buoy"), origin="test")
+    epoch = runs(journal, operation)
+    journal.cancel(operation.id, "me")
+
+    with pytest.raises(BusyError):
+        journal.begin(operation.id, epoch - 1)
+    assert journal.stop_requested(operation.id)
+
+    journal.begin(operation.id, epoch)
+    assert not journal.stop_requested(operation.id)
+
+
+def runs(journal: Journal, operation: Operation) -> int:
+    """The operation runs, as far as the journal knows; the epoch of its holder."""
+    who = '{"run": "", "pid": 1, "host": "h", "lease": 30}'
+    epoch = journal.next_epoch(operation.site, operation.id, who)
+    journal.begin(operation.id, epoch)
+    return epoch

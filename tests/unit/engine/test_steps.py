@@ -25,6 +25,7 @@ from windlass.errors import (
     TimedOutError,
     UnreachableError,
 )
+from windlass.models.plan import JsonObject
 
 KEY = "make/buoy"
 
@@ -219,10 +220,10 @@ def test_an_effect_nobody_can_account_for_is_not_replayed_after_a_death(bench: B
 
 def test_the_third_death_in_one_step_trips_the_breaker(bench: Bench):
     for died in range(3):
-        bench.journal.write_step(
-            bench.operation, KEY, "intent", {"epoch": died}, state="intent", deaths=died,
-            intent="2026-01-01T00:00:00+00:00",
-        )  # fmt: skip
+        said: JsonObject = {
+            "epoch": died, "state": "intent", "deaths": died, "intent": "2026-01-01T00:00:00+00:00",
+        }  # fmt: skip
+        bench.journal.write_step(bench.operation, KEY, "intent", said)
 
     with pytest.raises(ParkedError, match="died 3 times"):
         bench.run(bench.thing())

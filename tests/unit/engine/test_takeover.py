@@ -58,7 +58,7 @@ def test_the_death_of_a_holder_that_was_taken_over_frees_nothing(
 def test_an_operation_that_took_over_is_not_taken_for_dead(journal: Journal):
     operation = journal.create(plan_of("buoy"), origin="test")
     with SiteLock(journal, "harbour", LEASE).hold(operation.id, run="r", stop=Event()) as hold:
-        journal.set_state(operation.id, OperationState.RUNNING, epoch=hold.epoch)
+        journal.begin(operation.id, hold.epoch)
 
         assert reconcile(journal) == []
 
@@ -82,7 +82,7 @@ def test_an_old_epoch_writes_neither_steps_nor_states(journal: Journal):
         journal.next_epoch("harbour", "second", '{"run": "", "pid": 1, "host": "h", "lease": 30}')
 
         with pytest.raises(BusyError, match="second"):
-            journal.write_step(operation, "make/buoy", "done", {}, epoch=old.epoch, state="done")
+            journal.write_step(operation, "make/buoy", "done", {"state": "done"}, epoch=old.epoch)
         with pytest.raises(BusyError, match="second"):
             journal.set_state(operation.id, OperationState.DONE, epoch=old.epoch)
 
@@ -94,7 +94,7 @@ def test_a_second_resume_of_a_running_operation_leaves_its_state_alone(journal: 
     operation = journal.create(plan_of("buoy"), origin="test")
     acting = Acting(journal, ThreadsExecutor(), lambda s, _e: thing(journal, s), "run")
     with SiteLock(journal, "harbour").hold(operation.id, run="r", stop=Event()) as hold:
-        journal.set_state(operation.id, OperationState.RUNNING, epoch=hold.epoch)
+        journal.begin(operation.id, hold.epoch)
 
         with pytest.raises(BusyError, match=operation.id):
             acting.act(operation)

@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import threading
 from pathlib import Path
 from threading import Event
 
@@ -10,7 +11,7 @@ import pytest
 from tests.unit.engine.worlds import Thing, plan_of
 from windlass.engine.journal import Journal
 from windlass.engine.lock import SiteLock
-from windlass.engine.records import OperationState
+from windlass.engine.projections import KEYS, UNRECORDED
 from windlass.engine.steps import StepRunner
 from windlass.engine.store import SPARE_BYTES
 from windlass.errors import FrozenError, NeedsHumanError
@@ -26,10 +27,10 @@ def journal(tmp_path: Path) -> Journal:
     journal.approve(operation.id, operation.plan_hash, by="me")
     journal.attach_run(operation.id, "run-1")
     with SiteLock(journal, "harbour").hold(operation.id, run="run-1", stop=Event()) as hold:
-        journal.set_state(operation.id, OperationState.RUNNING, epoch=hold.epoch)
+        journal.begin(operation.id, hold.epoch)
         runner = StepRunner(journal, hold, operation, Event())
         runner.run(operation.plan.step("make/buoy"), Thing(tmp_path, "buoy"))
-    journal.request_stop(operation.id, "me", cancel=False)
+    journal.cancel(operation.id, "me")
     journal.freeze("harbour", "storm", "me")
     return journal
 
@@ -76,23 +77,66 @@ def test_a_chain_that_lost_its_tail_is_found(journal: Journal):
 @pytest.mark.parametrize(
     ("statement", "found"),
     [
-        ("UPDATE steps SET state = 'pending'", "step"),
-        ("UPDATE operations SET state = 'done'", "state of operation"),
-        ("UPDATE operations SET plan_hash = 'x'", "plan of operation"),
-        ("UPDATE locks SET epoch = 7", "epoch of harbour"),
-        ("DELETE FROM freezes", "freeze of harbour"),
-        ("DELETE FROM stops", "stop of"),
-        ("INSERT INTO approvals VALUES ('op', 'hash', 'mallory', '2026', '')", "mallory"),
-        ("DELETE FROM approvals", "approval of"),
-        ("DELETE FROM operations", "operation"),
+        ("UPDATE steps SET state = 'pending'", "steps {op} make/buoy state: the table says pending"),
+        ("UPDATE steps SET evidence = '{}'", "steps {op} make/buoy evidence: the table says {}"),
+        ("UPDATE steps SET handle = '{\"id\":1}'", "steps {op} make/buoy handle"),
+        ("UPDATE steps SET effects = 0", "steps {op} make/buoy effects: the table says 0"),
+        ("UPDATE steps SET deadline = 0.5", "steps {op} make/buoy deadline"),
+        ("UPDATE operations SET state = 'done'", "operations {op} state: the table says done"),
+        ("UPDATE operations SET message = 'x'", "operations {op} message: the table says x"),
+        ("UPDATE operations SET remains = '[1]'", "operations {op} remains"),
+        ("UPDATE operations SET plan_hash = 'x'", "operations {op} plan_hash: the table says x"),
+        ("UPDATE operations SET version = '9'", "operations {op} version: the table says 9"),
+        ("UPDATE locks SET epoch = 7", "locks harbour epoch: the table says 7"),
+        ("UPDATE locks SET holder = '{}'", "locks harbour holder: the table says {}"),
+        ("UPDATE locks SET operation = 'x'", "locks harbour operation: the table says x"),
+        ("DELETE FROM freezes", "freezes harbour: the records tell of it"),
+        ("DELETE FROM stops", "stops {op}: the records tell of it"),
+        ("INSERT INTO approvals VALUES ('op', 'hash', 'mallory', '2026', '')", "approvals op hash mallory"),
+        ("DELETE FROM approvals", "approvals {op}"),
+        ("UPDATE runs SET run = 'run-2'", "runs {op} run-2: the table has it"),
+        ("DELETE FROM operations", "operations {op}: the records tell of it"),
     ],
-)
+)  # fmt: skip
 def test_a_table_that_says_something_else_than_the_records_is_found(
     journal: Journal, statement: str, found: str
 ):
+    operation = journal.operations()[0].id
     sql(journal, statement)
 
-    assert any(found in problem for problem in journal.verify())
+    wanted = found.replace("{op}", operation)
+    assert any(problem.startswith(wanted) for problem in journal.verify()), journal.verify()
+
+
+@pytest.mark.parametrize(
+    ("table", "column"), [(table.name, c.name) for table in KEYS for c in table.columns]
+)
+def test_no_column_of_any_table_is_altered_unseen(journal: Journal, table: str, column: str):
+    sql(journal, f"UPDATE {table} SET \"{column}\" = 'other'")
+
+    assert bool(journal.verify()) == (column not in UNRECORDED)
+
+
+def test_a_journal_that_is_being_written_verifies_at_every_moment(journal: Journal):
+    over = Event()
+
+    def write() -> None:
+        other = Journal.open(journal.home)
+        for i in range(300):
+            other.freeze(f"site{i % 7}", str(i), "me")
+        over.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    problems: list[str] = []
+    looks = 0
+    while not over.is_set():
+        problems += journal.verify()
+        looks += 1
+    writer.join()
+
+    assert problems == []
+    assert looks > 3
 
 
 def test_a_step_record_names_epoch_run_attempt_plan_and_inputs(journal: Journal):
