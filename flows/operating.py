@@ -1,11 +1,14 @@
 """What every verb's flow does the same way: open, plan, publish, approve, act, report."""
 
+import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+import httpx
 from prefect.client.schemas.objects import State
+from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
@@ -17,7 +20,14 @@ from windlass.engine.journal import Journal
 from windlass.engine.operation import needs_approval
 from windlass.engine.progress import progress_of
 from windlass.engine.records import Operation, OperationState
-from windlass.errors import BadInputError, PreflightError, RefusedError, StoppedError, WindlassError
+from windlass.errors import (
+    BadInputError,
+    NeedsHumanError,
+    PreflightError,
+    RefusedError,
+    StoppedError,
+    WindlassError,
+)
 from windlass.home import windlass_home
 from windlass.models.load import LoadedSite, load_site
 from windlass.models.observed import ObservedSite
@@ -26,6 +36,8 @@ from windlass.plans.building import Forecasts
 from windlass.reports.plan import plan_markdown, summary
 from windlass.reports.progress import result_markdown
 from windlass.secrets import redact_logs
+
+logger = logging.getLogger(__name__)
 
 Mode = Literal["plan", "apply"]
 MakePlan = Callable[[ObservedSite, Forecasts], Plan]
@@ -123,6 +135,14 @@ def run_name() -> str:
     return f"{site}: {flow_run.flow_name}, {given.get('mode', 'plan')}"
 
 
+def report(journal: Journal, operation: Operation) -> None:
+    """How it ended, for people. A server that is away hides no ending: the journal has it too."""
+    try:
+        publish("report", result_markdown(operation.plan, progress_of(journal, operation.id)))
+    except (httpx.HTTPError, PrefectException) as error:
+        logger.warning("the report of %s could not be published: %s", operation.id, error)
+
+
 def run_verb(site: str, mode: Mode, operation: str | None, make: MakePlan) -> State[None]:
     """Observe, plan, publish; with mode="apply" approve, act and report. The state says how it ended, and why."""
     try:
@@ -136,8 +156,10 @@ def run_verb(site: str, mode: Mode, operation: str | None, make: MakePlan) -> St
                 opened.approve(mine)
                 opened.act(mine)
             finally:
-                publish("report", result_markdown(plan, progress_of(opened.journal, mine.id)))
+                report(opened.journal, mine)
             return Completed(message=f"operation {mine.id} is done")
+    except NeedsHumanError as human:
+        return Failed(name="NeedsHuman", message=str(human))
     except StoppedError as stopped:
         return Cancelled(name="Parked", message=str(stopped))
     except WindlassError as error:

@@ -67,11 +67,13 @@ def announced(home: Path, run: str) -> Generator[None]:
     """Say that this process is flow run `run` for as long as the block lasts: the kernel lets go when it dies."""
     folder = home / "runs"
     folder.mkdir(mode=0o700, exist_ok=True)
-    path = folder / run
-    with path.open("w") as file:
+    path, new = folder / run, folder / f".{run}.{os.getpid()}"
+    with new.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(str(os.getpid()))
         file.flush()
+        # Locked before anybody sees it: what is not locked is taken for dead.
+        new.replace(path)
         try:
             yield
         finally:

@@ -1,13 +1,12 @@
 """What the verbs share on the command line: plan, print, approve, run here or through the Prefect server, follow."""
 
 import argparse
-import getpass
 import sys
 from datetime import timedelta
 from threading import Event
 from uuid import uuid4
 
-from windlass.cli import exits, printing, served
+from windlass.cli import exits, journals, printing, served
 from windlass.cli.following import Follower
 from windlass.engine.executor import ThreadsExecutor
 from windlass.engine.journal import Journal
@@ -49,19 +48,15 @@ def plan_and_apply(loaded: LoadedSite, request: BootstrapRequest, args: argparse
     plan = plan_bootstrap(
         loaded.site, observe_site(loaded, READER), request, forecasts(journal, loaded)
     )
-    if not args.json or args.apply:
+    if args.json and (plan.blocks or not args.apply):
+        printing.say_json({"plan_hash": plan.hash, **plan.to_json()})
+    else:
         printing.say(plan_text(plan))
     if plan.blocks:
-        if args.json:
-            printing.say_json({"plan_hash": plan.hash, **plan.to_json()})
         raise PreflightError(
             f"the plan is blocked: {'; '.join(block.what for block in plan.blocks)}"
         )
-    if not args.apply:
-        if args.json:
-            printing.say_json({"plan_hash": plan.hash, **plan.to_json()})
-        return exits.DONE
-    if not plan.steps:
+    if not args.apply or not plan.steps:
         return exits.DONE
     if not args.local:
         served.contract(journal.home)
@@ -104,7 +99,7 @@ def _approve(journal: Journal, loaded: LoadedSite, operation: Operation, *, yes:
     if not yes and sys.stdin.isatty() and printing.is_terminal():
         yes = input(f"{summary(operation.plan)}. Type yes to approve: ").strip() == "yes"
     if yes:
-        journal.approve(operation.id, operation.plan_hash, by=f"cli:{getpass.getuser()}")
+        journal.approve(operation.id, operation.plan_hash, by=journals.asker())
 
 
 def _run_here(journal: Journal, loaded: LoadedSite, operation: Operation, *, as_json: bool) -> int:

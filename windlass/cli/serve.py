@@ -1,6 +1,6 @@
 """Host the deployments of prefect.yaml in one process, with a Prefect server on loopback if none answers.
 
-Leave it running, or put it under systemd with KillMode=mixed and TimeoutStopSec=45.
+Leave it running, or put it under systemd with KillMode=mixed and TimeoutStopSec=60.
 """
 
 import argparse
