@@ -122,14 +122,13 @@ class MakePod(_Made):
 
 @action("acceptance.proof")
 class Proof(Twice):
-    """Gate: the pod runs on a node of this site, and its volume is bound."""
+    """Gate: the pod runs on a node of this site, and its volume is bound, seen twice."""
 
-    def goal(self) -> JsonObject:
+    def look(self) -> JsonObject:
         with self.connect.kubernetes() as kubernetes:
             pod = next((p for p in kubernetes.pods(ACCEPTANCE, None) if p.name == PROOF), None)
             claim = kubernetes.get("v1", "PersistentVolumeClaim", ACCEPTANCE, PROOF)
         if pod is None or not pod.ready:
-            self.lost()
             raise NotReadyError(
                 f"the pod is {pod.phase if pod else 'absent'}{f': {pod.reason}' if pod and pod.reason else ''}"
             )
@@ -140,6 +139,8 @@ class Proof(Twice):
         )
         if self.step.inputs["volume"] and not bound:
             raise NotReadyError("the volume is not bound")
+        if pod.node not in {node.name for node in self.site.nodes}:
+            raise RefusedError(f"the pod runs on {pod.node}, which is no node of {self.site.name}")
         return {"node": pod.node, "volume": "bound" if bound else "none"}
 
 

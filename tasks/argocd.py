@@ -24,19 +24,16 @@ class ApplicationWell(Twice):
     _last_sync = ""
     _flips = 0
 
-    def goal(self) -> JsonObject:
+    def look(self) -> JsonObject:
         name = self.step.target
         with self.connect.kubernetes() as kubernetes:
             app = kubernetes.application(name, self.text("namespace"))
             broken = "" if app else broken_sets(kubernetes, self.text("namespace"))
         if app is None:
-            self.lost()
             raise NotReadyError(f"Application {name} does not exist yet{broken}")
         self._notice_a_loop(app)
         if reason := not_well(app, self.text("commit")):
-            self.lost()
             raise NotReadyError(f"{name}: {reason}")
-        self.twice(f"{name} is well")
         return {"revision": app.revision, "health": app.health}
 
     def _notice_a_loop(self, app: ApplicationState) -> None:

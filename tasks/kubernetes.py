@@ -3,6 +3,7 @@
 import hashlib
 import os
 import time
+from abc import abstractmethod
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from tasks.registry import SiteAction, action
 from tasks.rendering import rendered
 from tasks.talos import write_private
 from windlass.clients.kubernetes import KubernetesClient
-from windlass.errors import NotReadyError, RefusedError
+from windlass.errors import NotReadyError, RefusedError, WindlassError
 from windlass.models.observed import ManifestRef
 from windlass.models.plan import JsonObject
 from windlass.talosconfig.kubeconfig import admin_kubeconfig
@@ -136,27 +137,30 @@ class Twice(SiteAction):
 
     _first_seen: float | None = None
 
-    def twice(self, what: str) -> None:
-        """Call it when the condition holds; call `lost` when it does not.
-
-        Raises:
-            NotReadyError: it was seen only once so far.
-        """
+    def goal(self) -> JsonObject:
+        """Evidence, once nothing but evidence was seen for `pace.settle`."""
+        try:
+            evidence = self.look()
+        except WindlassError:
+            self._first_seen = None
+            raise
         now = time.monotonic()
         if self._first_seen is None:
             self._first_seen = now
         if now - self._first_seen < self.site.pace.settle.total_seconds():
-            raise NotReadyError(f"{what}; looking again")
+            raise NotReadyError(f"{self.step.target} is as it should be; looking again")
+        return evidence
 
-    def lost(self) -> None:
-        self._first_seen = None
+    @abstractmethod
+    def look(self) -> JsonObject:
+        """What `goal` is, at this moment."""
 
 
 @action("kubernetes.node-ready")
 class NodeReady(Twice):
     """Gate: the node is registered at its own address, runs the wanted kubelet and is Ready, seen twice."""
 
-    def goal(self) -> JsonObject:
+    def look(self) -> JsonObject:
         node, wanted = self.node, self.text("kubernetes")
         with self.connect.kubernetes() as kubernetes:
             found = next((n for n in kubernetes.nodes() if n.name == node.name), None)
@@ -174,9 +178,7 @@ class NodeReady(Twice):
                 f"{node.name} runs kubelet {found.kubelet_version}, wanted {wanted}"
             )
         if not found.ready:
-            self.lost()
             raise NotReadyError(f"{node.name} is not Ready: {found.reason}")
-        self.twice(f"{node.name} is Ready")
         return {"uid": found.uid, "boot_id": found.boot_id}
 
 

@@ -46,8 +46,14 @@ class _Task(SiteAction):
         with self.connect.proxmox() as proxmox:
             ahead = proxmox.host_time(self.host) - datetime.now(UTC)
             found = proxmox.tasks(self.host, self.vmid, self.kind, since + ahead - ROUNDING)
-        own = [task.upid for task in found if task.user == self.site.proxmox.token_id]
+        token = self.site.proxmox.token_id
+        own = [task.upid for task in found if (task.user, task.about) == (token, self.about)]
         return {"upid": own[0]} if own else None
+
+    @property
+    def about(self) -> str:
+        """What Proxmox names in the task's id."""
+        return str(self.vmid)
 
     @property
     def host(self) -> str:
@@ -120,6 +126,10 @@ class DownloadImage(_Task):
     @property
     def vmid(self) -> int | None:
         return None
+
+    @property
+    def about(self) -> str:
+        return self.text("file")
 
     def goal(self) -> JsonObject:
         volume = f"{self.site.proxmox.image_storage}:iso/{self.text('file')}"

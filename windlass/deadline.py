@@ -77,23 +77,27 @@ class Trust(ssl.SSLContext):
         ca_file: Path | None = None,
         ca_pem: str | None = None,
         fingerprints: tuple[str, ...] = (),
+        system: bool = False,
     ) -> "Trust":
-        """Trust these and nothing else: not the system's authorities either.
+        """Trust these and nothing else: the authorities that this machine believes only with `system`.
 
         Raises:
             OSError: `ca_file` cannot be read. ssl.SSLError: it holds no certificate.
             ValueError: there is nothing to trust.
         """
-        if ca_file is None and ca_pem is None and not fingerprints:
+        has_ca = ca_file is not None or ca_pem is not None
+        if not (has_ca or system or fingerprints):
             raise ValueError("neither a CA nor a fingerprint: TLS is never left unverified")
         context = cls(ssl.PROTOCOL_TLS_CLIENT)
         context.sslsocket_class = DeadlineSocket
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.fingerprints = frozenset(map(_normal, fingerprints))
-        if ca_file is None and ca_pem is None:
+        if system:
+            context.load_default_certs()
+        if not (has_ca or system):
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE  # the fingerprint decides
-        else:
+        if has_ca:
             context.load_verify_locations(cafile=ca_file, cadata=ca_pem)
         return context
 

@@ -61,6 +61,10 @@ def _cluster(**changes: Any) -> Callable[[Document], None]:
     return lambda site: site["cluster"].update(changes)
 
 
+def _image(**changes: Any) -> Callable[[Document], None]:
+    return lambda site: site["cluster"].setdefault("image", {}).update(changes)
+
+
 def _proxmox(**changes: Any) -> Callable[[Document], None]:
     return lambda site: site["proxmox"].update(changes)
 
@@ -78,6 +82,8 @@ SITES: list[tuple[str, Callable[[Document], None], str]] = [
     ("a secret that is not there", _proxmox(token_secret="file:credentials/none"), "is missing: put the value there"),
     ("a variable that is not set", _proxmox(token_secret="env:WINDLASS_NOT_SET"), "the variable is not set"),
     ("a CA file that is not there", _proxmox(ca_file="pki/none.pem"), "pki/none.pem"),
+    ("a factory's CA file that is not there", _image(ca_file="pki/none.pem"), "cluster.image.ca_file"),
+    ("a factory without TLS", _image(factory="http://factory.example.org"), "must be an https URL"),
 ]  # fmt: skip
 
 

@@ -51,9 +51,12 @@ def _absent(loaded: LoadedSite, *, strict: bool) -> Iterator[str]:
     bundle = loaded.resolve(site.cluster.secrets)
     if bundle.exists():
         resolve(site.cluster.secrets, loaded.folder)
-    ca_file = site.proxmox.ca_file
-    if ca_file is not None and not loaded.resolve(ca_file).is_file():
-        yield f"proxmox.ca_file: {loaded.resolve(ca_file)}"
+    for key, ca_file in (
+        ("proxmox.ca_file", site.proxmox.ca_file),
+        ("cluster.image.ca_file", site.cluster.image.ca_file),
+    ):
+        if ca_file is not None and not loaded.resolve(ca_file).is_file():
+            yield f"{key}: {loaded.resolve(ca_file)}"
 
 
 def _file(loaded: LoadedSite, ref: str) -> Path:

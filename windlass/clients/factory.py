@@ -13,7 +13,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from windlass.deadline import Trust, within
-from windlass.errors import AmbiguousError, RefusedError, UnreachableError, WindlassError
+from windlass.errors import (
+    AmbiguousError,
+    BadInputError,
+    RefusedError,
+    UnreachableError,
+    WindlassError,
+)
 
 HTTPS = 443
 LONGEST = 4 * 1024 * 1024
@@ -23,7 +29,11 @@ REFUSED = 400
 
 
 class FactoryClient:
-    """One image factory; every call has a total deadline."""
+    """One image factory; every call has a total deadline.
+
+    Raises:
+        BadInputError: `ca_file` holds no certificate that can be read.
+    """
 
     def __init__(
         self,
@@ -40,7 +50,7 @@ class FactoryClient:
         self._where = reach(self._name, parts.port or HTTPS)
         self._agent = agent
         self._deadline = deadline
-        self._trust = Trust.of(ca_file=ca_file) if ca_file else ssl.create_default_context()
+        self._trust = _trust(ca_file)
 
     def versions(self) -> frozenset[str]:
         """The Talos versions it can build."""
@@ -98,6 +108,16 @@ class FactoryClient:
             ) from error
 
 
+def _trust(ca_file: Path | None) -> Trust:
+    """Its own authority where it is somebody's own factory, else those that this machine believes."""
+    if ca_file is None:
+        return Trust.of(system=True)
+    try:
+        return Trust.of(ca_file=ca_file)
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"cluster.image.ca_file {ca_file}: {error}") from error
+
+
 class _NotFoundError(RefusedError):
     """Absence, where it is an answer."""
 
@@ -105,7 +125,7 @@ class _NotFoundError(RefusedError):
 class _Connection(http.client.HTTPConnection):
     """A connection to where the factory is reached, proven to be the factory by its own name."""
 
-    def __init__(self, name: str, where: tuple[str, int], trust: ssl.SSLContext) -> None:
+    def __init__(self, name: str, where: tuple[str, int], trust: Trust) -> None:
         super().__init__(*where, timeout=10)
         self._name = name
         self._trust = trust

@@ -238,9 +238,6 @@ HttpsUrl = Annotated[
     str,
     like(rf"https://{HOST}{PORT}{URL_PATH}", "must be an https URL, such as https://example.org"),
 ]
-WebUrl = Annotated[
-    str, like(rf"https?://{HOST}{PORT}{URL_PATH}", "must be a URL, such as https://example.org")
-]
 Endpoint = Annotated[
     str,
     like(

@@ -230,10 +230,11 @@ class TaskStatus(Answer):
 
 
 class TaskRef(Answer):
-    """A task in a host's list. `user` is the user, with `!token` where a token started it."""
+    """A task in a host's list. `user` is the user, with `!token` where a token started it; `about` the VM or file."""
 
     upid: str
     kind: str
+    about: str
     user: str
     start: datetime
     running: bool

@@ -48,7 +48,6 @@ from windlass.models.fields import (
     TokenId,
     VmId,
     VolumeName,
-    WebUrl,
     refuse,
 )
 from windlass.models.policies import (
@@ -85,8 +84,8 @@ class Schematic(Spec):
 class Image(Spec):
     """The Talos image the VMs boot. Proxmox checks `sha256`, when given, while it downloads."""
 
-    factory: WebUrl = "https://factory.talos.dev"
-    ca_file: str | None = Field(
+    factory: HttpsUrl = "https://factory.talos.dev"
+    ca_file: FilePath | None = Field(
         default=None, description="who signs the factory, where it is your own"
     )
     sha256: Sha256 | None = None
@@ -354,8 +353,6 @@ class Site(Spec):
         """A lab is on this machine; anywhere else plain HTTP lets strangers choose what runs."""
         if self.lab:
             return
-        if self.cluster.image.factory.startswith("http://"):
-            yield ("cluster", "image", "factory"), "must be an https URL"
         if self.gitops is not None and self.gitops.repo.startswith("http://"):
             yield ("gitops", "repo"), "must be an https or ssh URL"
 

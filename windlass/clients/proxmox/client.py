@@ -267,6 +267,7 @@ class ProxmoxClient:
             TaskRef(
                 upid=task.upid,
                 kind=task.type,
+                about=task.id,
                 user=f"{task.user}!{task.tokenid}" if task.tokenid else task.user,
                 start=task.starttime,
                 running=task.endtime is None,

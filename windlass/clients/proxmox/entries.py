@@ -60,6 +60,7 @@ class TaskEntry(Answer):
 
     upid: str
     type: str
+    id: str = ""
     user: str
     tokenid: str | None = None
     starttime: datetime
