@@ -81,6 +81,31 @@ def test_a_layer_starts_only_when_every_app_of_the_layer_before_is_well():
     assert {"argocd.app/network", "argocd.app/storage"} <= started
 
 
+@pytest.mark.parametrize(
+    ("hosts", "says"),
+    [
+        (("h1", "h2", "h3"), ()),
+        (("h1", "h2", "h1"), ("2 of 3 control planes are on h1: etcd stops with it",)),
+        (("h2", "h2", "h2"), ("3 of 3 control planes are on h2: etcd stops with it",)),
+        (("h1", "h1", "h2", "h2", "h3"), ()),
+        (("h1",), ()),
+    ],
+)
+def test_control_planes_that_would_be_lost_together_are_warned_of(
+    hosts: tuple[str, ...], says: tuple[str, ...]
+):
+    site = site_of(len(hosts))
+    planes = [
+        node.model_copy(update={"host": host})
+        for node, host in zip(site.control_planes, hosts, strict=True)
+    ]
+    crowded = site.model_copy(update={"nodes": (*planes, *site.workers)})
+
+    plan = plan_bootstrap(crowded, observed_of(crowded), BootstrapRequest(), in_no_time)
+
+    assert [warning.partition(". ")[0] for warning in plan.warnings] == list(says)
+
+
 def test_nodes_boot_side_by_side():
     site = site_of()
 

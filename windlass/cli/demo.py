@@ -53,8 +53,11 @@ def run(args: argparse.Namespace) -> int:
             _serving(home, keep=args.keep) as served,
         ):
             code = _boot(served, folder / "lab" / "site.yaml", home)
-            _goodbye(folder, served, keep=args.keep)
-            return code
+            if args.keep:
+                _look_around(folder, served)
+        if not args.keep:
+            _goodbye()
+        return code
     finally:
         if not args.keep:
             shutil.rmtree(folder, ignore_errors=True)
@@ -202,16 +205,16 @@ def _approve(served: Served, run: str, operation: Operation) -> None:
     wait_for("the approval to be taken", approved, timeout=START, pace=PACE, stop=Event())
 
 
-def _goodbye(folder: Path, served: Served, *, keep: bool) -> None:
+def _goodbye() -> None:
     printing.say()
-    if not keep:
-        printing.say(
-            "Nothing is left running. Next: make demo KEEP=1 leaves it up to look around in;"
-        )
-        printing.say(
-            "site.example.yaml explains a site file; windlass init --from-tofu DIR writes one."
-        )
-        return
+    printing.say("Nothing is left running. Next: make demo KEEP=1 leaves it up to look around in;")
+    printing.say(
+        "site.example.yaml explains a site file; windlass init --from-tofu DIR writes one."
+    )
+
+
+def _look_around(folder: Path, served: Served) -> None:
+    printing.say()
     home, lab = folder / "home", folder / "lab"
     printing.say(
         f"It is all still up. The Prefect UI: {served.ui}, credential in {home / 'prefect-auth'}"

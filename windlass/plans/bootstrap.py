@@ -3,7 +3,8 @@
 What is already so is left alone and named; what is somebody else's blocks. A site that is up yields an empty plan.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from windlass.errors import BadInputError
@@ -86,6 +87,19 @@ def limits_of(site: Site, observed: ObservedSite) -> dict[str, int]:
     return limits
 
 
+def _crowded_hosts(site: Site, observed: ObservedSite) -> Iterator[str]:
+    """Where the control planes could stand apart and do not: the loss of one host would end etcd's majority."""
+    planes = site.control_planes
+    if len(observed.proxmox.hosts) == 1:
+        return
+    for host, count in sorted(Counter(node.host for node in planes).items()):
+        if len(planes) > 1 and count > (len(planes) - 1) // 2:
+            yield (
+                f"{count} of {len(planes)} control planes are on {host}: etcd stops with it. "
+                "Spread them over different hosts"
+            )
+
+
 def _identity(node: Node) -> JsonObject:
     return {"vmid": node.vmid, "host": node.host}
 
@@ -153,6 +167,7 @@ class _Bootstrap:
             )  # fmt: skip
 
     def vms(self) -> None:
+        self.warnings += _crowded_hosts(self.site, self.observed) if self.create else ()
         for node in self.site.nodes:
             if node.name in self.configured:
                 self._leave(node)
