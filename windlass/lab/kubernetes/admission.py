@@ -350,9 +350,7 @@ def grace_seconds(doc: Document, options: Document) -> int:
         return 0
     if options.get("gracePeriodSeconds") is not None:
         asked: int = options["gracePeriodSeconds"]
-        if asked < 0:
-            raise validation.refuse_grace(asked)
-        return asked
+        return asked if asked >= 0 else 1
     return spec.get("terminationGracePeriodSeconds", 30)
 
 

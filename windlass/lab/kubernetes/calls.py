@@ -7,7 +7,7 @@ from datetime import datetime
 from windlass.lab.kubernetes.resources import Registry, Resource
 from windlass.lab.kubernetes.status import bad_request, no_such_resource, not_implemented
 
-_FALSE = {"", "0", "false", "no"}
+_FALSE = ("0", "false")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Call:
         return found == "All"
 
     def flag(self, name: str) -> bool:
-        return self.query.get(name, "").lower() not in _FALSE
+        return name in self.query and self.query[name].lower() not in _FALSE
 
     def number(self, name: str) -> int | None:
         text = self.query.get(name, "")

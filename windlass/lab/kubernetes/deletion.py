@@ -1,6 +1,6 @@
 """How an object goes: at once, or when those who have to finish first are done."""
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,9 +11,18 @@ from windlass.lab.kubernetes.crds import STORAGE as DEFINITIONS
 from windlass.lab.kubernetes.documents import Document, entries, section
 from windlass.lab.kubernetes.keyspace import Stored
 from windlass.lab.kubernetes.resources import Resource
-from windlass.lab.kubernetes.status import Subject, bad_request, conflict, not_found
+from windlass.lab.kubernetes.status import (
+    Cause,
+    Subject,
+    conflict,
+    invalid,
+    invalid_value,
+    not_found,
+    unsupported_value,
+)
 
 _CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
+_FINALIZERS = {"Foreground": "foregroundDeletion", "Background": None, "Orphan": "orphan"}
 
 
 class Deletions:
@@ -24,7 +33,7 @@ class Deletions:
         self._keyspace = cluster.keyspace
 
     def delete(self, call: Call, options: Document) -> Outcome:
-        target, call = call.target, _as_asked(call, options)
+        target, call = call.target, as_asked(call, options)
         live = self._keyspace.get(*target.key)
         if live is None:
             raise not_found(target.resource.about(target.name))
@@ -95,41 +104,67 @@ class Deletions:
             metadata["generation"] += 1
         admission.mark_deleted(doc)
 
-    def of_collection(
-        self, call: Call, options: Document, selects: Callable[[Document], bool]
-    ) -> list[Stored]:
-        call = _as_asked(call, options)
-        found = [one for one in self._keyspace.objects(*call.target.key[:1], call.target.namespace)
-                 if selects(one.doc)]  # fmt: skip
+    def of_collection(self, call: Call, options: Document, found: Iterable[Stored]) -> None:
+        call = as_asked(call, options)
         for live in found:
             target = replace(call.target, namespace=live.namespace or None, name=live.name)
-            self.remove(replace(call, target=target), live, options)
-        return found
+            self.delete(replace(call, target=target), options)
 
 
-def _as_asked(call: Call, options: Document) -> Call:
-    """A dry run may be asked for in the body, too."""
+def options_of(call: Call, body: Document | None) -> Document:
+    """DeleteOptions are in the body or, only without one, in the query."""
+    if body:
+        return body
+    options: Document = {}
+    if "propagationPolicy" in call.query:
+        options["propagationPolicy"] = call.query["propagationPolicy"]
+    if "orphanDependents" in call.query:
+        options["orphanDependents"] = call.flag("orphanDependents")
+    grace = call.number("gracePeriodSeconds")
+    if grace is not None:
+        options["gracePeriodSeconds"] = grace
+    if call.query.get("dryRun"):
+        options["dryRun"] = [call.query["dryRun"]]
+    return options
+
+
+def as_asked(call: Call, options: Document) -> Call:
+    """The call with the dry run that these options ask for, whatever its query says.
+
+    Raises:
+        ApiError: 422, the options make no sense.
+    """
+    causes = list(_wrong(options))
+    if causes:
+        raise invalid(Subject("meta.k8s.io", "deleteoptions", "DeleteOptions"), causes)
     asked = entries(options, "dryRun")
-    return replace(call, query={**call.query, "dryRun": asked[0]}) if asked else call
+    return replace(call, query={**call.query, "dryRun": asked[0] if asked else ""})
+
+
+def _wrong(options: Document) -> Iterator[Cause]:
+    where, policy = "propagationPolicy", options.get("propagationPolicy")
+    if policy is not None and options.get("orphanDependents") is not None:
+        yield invalid_value(
+            where, policy, "orphanDependents and deletionPropagation cannot be both set"
+        )
+    if policy is not None and policy not in _FINALIZERS:
+        yield unsupported_value(where, policy, ("Foreground", "Background", "Orphan", "nil"))
+    asked = entries(options, "dryRun")
+    if any(one != "All" for one in asked):
+        yield unsupported_value("dryRun", asked, ("All",))
 
 
 def _set_propagation(metadata: Document, options: Document) -> None:
     """Which finalizer keeps the object until the garbage collector has seen to its dependents."""
     policy = options.get("propagationPolicy")
-    if policy is None and "orphanDependents" in options:
+    if policy is None and options.get("orphanDependents") is not None:
         policy = "Orphan" if options["orphanDependents"] else "Background"
     if policy is None:
         return
-    wanted = {"Foreground": "foregroundDeletion", "Orphan": "orphan", "Background": None}
-    if policy not in wanted:
-        raise bad_request(
-            f'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "{policy}": '
-            'supported values: "Background", "Foreground", "Orphan"'
-        )
     others = [
         f for f in entries(metadata, "finalizers") if f not in ("foregroundDeletion", "orphan")
     ]
-    finalizer = wanted[policy]
+    finalizer = _FINALIZERS[policy]
     if finalizer:
         others.append(finalizer)
     metadata["finalizers"] = others

@@ -18,12 +18,13 @@ from windlass.lab.kubernetes.about import About
 from windlass.lab.kubernetes.answers import JSON, respond
 from windlass.lab.kubernetes.calls import Call, User, resolve
 from windlass.lab.kubernetes.cluster import Cluster, Outcome
+from windlass.lab.kubernetes.deletion import options_of
 from windlass.lab.kubernetes.documents import Document, entries
 from windlass.lab.kubernetes.forms import Form
 from windlass.lab.kubernetes.keyspace import Stored
 from windlass.lab.kubernetes.operations import Operations
 from windlass.lab.kubernetes.status import ApiError
-from windlass.lab.kubernetes.watching import Watch, list_objects, selection, stale_by
+from windlass.lab.kubernetes.watching import Watch, list_objects, stale_by
 
 PodLogs = Callable[[str, str, str], AsyncIterator[bytes] | None]
 
@@ -195,10 +196,12 @@ class Endpoints:
     def _perform(self, call: Call, body: Any) -> web.Response:
         verb, target = call.verb, call.target
         if verb == "list":
-            return respond(list_objects(call, self.cluster))
+            return respond(list_objects(call, self.cluster).render())
         if verb == "deletecollection":
-            self.operations.deletions.of_collection(call, body or {}, selection(call, self.cluster))
-            return respond(list_objects(call, self.cluster))
+            # Only the page that was asked for goes, and the answer shows it as it was.
+            page = list_objects(call, self.cluster)
+            self.operations.deletions.of_collection(call, options_of(call, body), page.objects)
+            return respond(page.render())
         if target.subresource or target.resource.kind in _REVIEWED:
             return self._render(call, self._subresource(call, body))
         if verb == "get":
@@ -207,7 +210,9 @@ class Endpoints:
             "create": self.operations.create,
             "update": self.operations.update,
             "patch": self.operations.patch,
-            "delete": lambda call, body: self.operations.deletions.delete(call, body or {}),
+            "delete": lambda call, body: self.operations.deletions.delete(
+                call, options_of(call, body)
+            ),
         }
         return self._render(call, actions[verb](call, body))
 

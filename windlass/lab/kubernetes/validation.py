@@ -7,9 +7,7 @@ from windlass.lab.kubernetes.documents import Document, entries, section
 from windlass.lab.kubernetes.resources import Resource
 from windlass.lab.kubernetes.selectors import matches_label_selector
 from windlass.lab.kubernetes.status import (
-    ApiError,
     Cause,
-    Subject,
     field_forbidden,
     invalid,
     invalid_value,
@@ -72,11 +70,6 @@ def check_metadata(doc: Document, resource: Resource) -> None:
     causes = list(_metadata(doc, resource))
     if causes:
         raise invalid(resource.about(doc["metadata"]["name"]), causes)
-
-
-def refuse_grace(asked: int) -> ApiError:
-    cause = invalid_value("gracePeriodSeconds", asked, "must be greater than or equal to 0")
-    return invalid(Subject("meta.k8s.io", "deleteoptions", "DeleteOptions"), [cause])
 
 
 def _metadata(doc: Document, resource: Resource) -> Iterator[Cause]:

@@ -46,7 +46,19 @@ def selection(call: Call, cluster: Cluster) -> Predicate:
     return lambda doc: all(test(doc) for test in wanted)
 
 
-def list_objects(call: Call, cluster: Cluster) -> bytes:
+@dataclass(frozen=True)
+class Page:
+    """Part of a list as it is now, whatever becomes of its objects."""
+
+    form: Form
+    objects: list[Stored]
+    metadata: Document
+
+    def render(self) -> bytes:
+        return self.form.many(self.objects, self.metadata)
+
+
+def list_objects(call: Call, cluster: Cluster) -> Page:
     form = Form.of(call, cluster)
     selects = selection(call, cluster)
     keyspace = cluster.keyspace
@@ -57,7 +69,7 @@ def list_objects(call: Call, cluster: Cluster) -> bytes:
     page, metadata = _page(call, keyspace, [one for one in found if selects(one.doc)])
     if at is not None:
         metadata["resourceVersion"] = str(at)
-    return form.many(page, metadata)
+    return Page(form, page, metadata)
 
 
 def _objects(call: Call, cluster: Cluster) -> tuple[list[Stored], int | None]:

@@ -1,0 +1,218 @@
+"""What the options of a call change, on the real API server and on the lab's."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conformance.kubernetes_peers import Document, Plane, lab_plane, real_plane
+
+
+@pytest.fixture(scope="module", params=["realplane", "lab"])
+def plane(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Plane]:
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "realplane":
+        with real_plane(folder, "127.27.0.2") as real:
+            yield real
+    else:
+        with lab_plane(folder, "127.18.0.2") as lab:
+            yield lab
+
+
+@pytest.fixture
+def maps(plane: Plane) -> str:
+    """The path of the config maps of a new namespace."""
+    return f"/api/v1/namespaces/{plane.space()}/configmaps"
+
+
+def make(plane: Plane, maps: str, *names: str, finalizers: tuple[str, ...] = ()) -> None:
+    for name in names:
+        metadata = {"name": name, "labels": {"name": name}, "finalizers": [*finalizers]}
+        plane.post(maps, {"metadata": metadata}).ok()
+
+
+def running_pod(plane: Plane, space: str, name: str, **labels: str) -> str:
+    """A ready pod on a node that nobody runs; returns its path."""
+    path = f"/api/v1/namespaces/{space}/pods"
+    spec = {
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 5,
+        "nodeName": f"node-{space}",
+        "containers": [{"name": "c", "image": "nginx:1"}],
+    }
+    plane.post("/api/v1/nodes", {"metadata": {"name": f"node-{space}"}})
+    plane.post(path, {"metadata": {"name": name, "labels": labels}, "spec": spec}).ok()
+    ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    plane.merge(f"{path}/{name}/status", {"status": ready}).ok()
+    return f"{path}/{name}"
+
+
+# Deletion
+
+
+def test_deletion_options_may_stand_in_the_query(plane: Plane, maps: str):
+    make(plane, maps, "foreground", "orphaned", "background")
+
+    foreground = plane.delete(f"{maps}/foreground", propagationPolicy="Foreground").ok()
+    orphaned = plane.delete(f"{maps}/orphaned", orphanDependents="true").ok()
+    background = plane.delete(f"{maps}/background", propagationPolicy="Background").ok()
+
+    assert foreground["metadata"]["finalizers"] == ["foregroundDeletion"]
+    assert orphaned["metadata"]["finalizers"] == ["orphan"]
+    assert background["kind"] == "Status"
+
+
+def test_the_query_says_how_long_a_pod_may_take(plane: Plane):
+    space = plane.space()
+    seven, at_once = running_pod(plane, space, "seven"), running_pod(plane, space, "at-once")
+
+    marked = plane.delete(seven, gracePeriodSeconds="7").ok()
+    plane.delete(at_once, gracePeriodSeconds="0").ok()
+
+    assert marked["metadata"]["deletionGracePeriodSeconds"] == 7
+    assert plane.get(at_once).code == 404
+
+
+def test_a_negative_grace_period_is_one_second(plane: Plane):
+    path = running_pod(plane, plane.space(), "p")
+
+    marked = plane.delete(path, {"gracePeriodSeconds": -3}).ok()
+
+    assert marked["metadata"]["deletionGracePeriodSeconds"] == 1
+
+
+def test_a_body_takes_the_place_of_the_query(plane: Plane, maps: str):
+    make(plane, maps, "a")
+
+    answer = plane.delete(
+        f"{maps}/a", {"propagationPolicy": "Background"}, propagationPolicy="No", dryRun="All"
+    )
+
+    assert answer.code == 200
+    assert plane.get(f"{maps}/a").code == 404
+
+
+_BOTH = "orphanDependents and deletionPropagation cannot be both set"
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "says"),
+    [
+        (
+            {"propagationPolicy": "No"},
+            "propagationPolicy",
+            'Unsupported value: "No": supported values: "Foreground", "Background", "Orphan", "nil"',
+        ),
+        (
+            {"propagationPolicy": "Orphan", "orphanDependents": True},
+            "propagationPolicy",
+            f'Invalid value: "Orphan": {_BOTH}',
+        ),
+        (
+            {"dryRun": ["Some"]},
+            "dryRun",
+            'Unsupported value: ["Some"]: supported values: "All"',
+        ),
+    ],
+)
+def test_impossible_deletion_options_are_refused_wherever_they_stand(
+    plane: Plane, maps: str, options: Document, field: str, says: str
+):
+    make(plane, maps, "a")
+    as_query = {key: one[0] if isinstance(one, list) else one for key, one in options.items()}
+
+    answers = [
+        plane.delete(f"{maps}/a", options),
+        plane.delete(f"{maps}/a", **as_query),
+        plane.delete(maps, **as_query),
+    ]
+
+    about = 'DeleteOptions.meta.k8s.io "" is invalid'
+    assert [one.code for one in answers] == [422] * 3
+    assert {one.doc["message"] for one in answers} == {f"{about}: {field}: {says}"}
+    assert plane.get(f"{maps}/a").code == 200
+
+
+def test_a_deleted_collection_is_answered_as_it_was(plane: Plane, maps: str):
+    make(plane, maps, "a", "b", "stays")
+    make(plane, maps, "held", finalizers=("example.org/held",))
+
+    answer = plane.delete(maps, labelSelector="name in (a,b,held)").ok()
+
+    assert answer["kind"] == "ConfigMapList"
+    assert [one["metadata"]["name"] for one in answer["items"]] == ["a", "b", "held"]
+    assert not any("deletionTimestamp" in one["metadata"] for one in answer["items"])
+    left = plane.get(maps, labelSelector="name").ok()["items"]
+    assert [one["metadata"]["name"] for one in left] == ["held", "stays"]
+    assert "deletionTimestamp" in left[0]["metadata"]
+
+
+def test_a_limit_bounds_what_a_collection_loses(plane: Plane, maps: str):
+    make(plane, maps, "a", "b", "c")
+
+    answer = plane.delete(maps, labelSelector="name", limit="2").ok()
+
+    assert [one["metadata"]["name"] for one in answer["items"]] == ["a", "b"]
+    assert answer["metadata"]["continue"]
+    left = plane.get(maps, labelSelector="name").ok()["items"]
+    assert [one["metadata"]["name"] for one in left] == ["c"]
+
+
+def test_a_collection_goes_as_the_query_asks(plane: Plane, maps: str):
+    make(plane, maps, "a", "b")
+
+    plane.delete(maps, labelSelector="name=a", propagationPolicy="Foreground").ok()
+    plane.delete(maps, labelSelector="name=b", dryRun="All").ok()
+
+    assert plane.get(f"{maps}/b").code == 200
+    metadata = plane.get(f"{maps}/a").doc["metadata"]
+    # Where a garbage collector runs, it may have been there already.
+    assert metadata.get("finalizers") == ["foregroundDeletion"] or plane.name == "realplane"
+
+
+# Evictions
+
+
+def budget_for(plane: Plane, space: str, name: str) -> str:
+    """A budget that allows one disruption; returns its path."""
+    path = f"/apis/policy/v1/namespaces/{space}/poddisruptionbudgets"
+    spec = {"minAvailable": 0, "selector": {"matchLabels": {"app": name}}}
+    plane.post(path, {"metadata": {"name": name}, "spec": spec}).ok()
+    if plane.name == "lab":
+        # No controller runs behind this one.
+        status = {"disruptionsAllowed": 1, "currentHealthy": 1, "expectedPods": 1}
+        plane.merge(
+            f"{path}/{name}/status",
+            {"status": {**status, "desiredHealthy": 0, "observedGeneration": 1}},
+        ).ok()
+    for _ in range(100):
+        if plane.get(f"{path}/{name}").ok().get("status", {}).get("disruptionsAllowed") == 1:
+            return f"{path}/{name}"
+        threading.Event().wait(0.1)
+    pytest.fail("the budget never allowed a disruption")
+
+
+@pytest.mark.parametrize("where", ["body", "query"])
+def test_a_dry_eviction_takes_nothing_from_the_budget(plane: Plane, where: str):
+    space = plane.space()
+    path = running_pod(plane, space, "web", app="web")
+    budget = budget_for(plane, space, "web")
+    eviction: Document = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": "web"},
+    }
+    if where == "body":
+        eviction["deleteOptions"] = {"dryRun": ["All"]}
+
+    answer = plane.post(
+        f"{path}/eviction", eviction, **({"dryRun": "All"} if where == "query" else {})
+    )
+
+    assert answer.code == 201
+    status = plane.get(budget).ok()["status"]
+    assert status["disruptionsAllowed"] == 1
+    assert "disruptedPods" not in status
+    assert "deletionTimestamp" not in plane.get(path).ok()["metadata"]
