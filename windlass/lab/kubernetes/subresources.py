@@ -7,6 +7,7 @@ from windlass.lab.kubernetes import ownership
 from windlass.lab.kubernetes.bodies import decode
 from windlass.lab.kubernetes.calls import Call, Target, User
 from windlass.lab.kubernetes.cluster import Outcome
+from windlass.lab.kubernetes.deletion import as_asked
 from windlass.lab.kubernetes.documents import Document, entries, is_object, section
 from windlass.lab.kubernetes.keyspace import Stored
 from windlass.lab.kubernetes.operations import Operations
@@ -153,9 +154,12 @@ class Evictions:
         if said != target.name:
             raise bad_request("name in URL does not match name in Eviction object")
         options = section(body, "deleteOptions")
-        delete = replace(call, verb="evict", target=replace(target, subresource=""))
+        if call.dry_run:
+            options = {**options, "dryRun": ["All"]}
+        call = as_asked(call, options)
         if not self._is_free(live.doc):
             self._ask_budget(call, live)
+        delete = replace(call, verb="evict", target=replace(target, subresource=""))
         self._operations.deletions.delete(delete, options)
         done: Document = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
         return Outcome(doc={**done, "code": 201}, code=201)
