@@ -15,6 +15,7 @@ from windlass.lab.controllers.objects import condition, condition_holds, dig, it
 from windlass.lab.controllers.resources import (
     BUDGETS,
     CLAIMS,
+    CONFIG_MAPS,
     DAEMON_SETS,
     DEPLOYMENTS,
     JOBS,
@@ -22,6 +23,7 @@ from windlass.lab.controllers.resources import (
     NODES,
     PODS,
     REPLICA_SETS,
+    SECRETS,
     SERVICES,
     SLICES,
     STATEFUL_SETS,
@@ -336,3 +338,102 @@ def test_a_restarted_machine_starts_its_containers_again(lab: GitOpsLab):
     life.cancel()
     lab.do(lab.client.delete(DEPLOYMENTS.ref("stays", "default")))
     lab.do(lab.client.delete(NODES.ref("w-3")))
+
+
+def waiting_messages(lab: GitOpsLab, name: str) -> set[str]:
+    return {
+        dig(one, "state", "waiting", "message", default="")
+        for pod in pods_of(lab, name)
+        for one in items(pod, "status", "containerStatuses")
+    }
+
+
+def with_environment(name: str, container: dict[str, Any]) -> dict[str, Any]:
+    pod = {"containers": [{"name": "main", "image": IMAGE, **container}]}
+    return workload(DEPLOYMENTS, name, replicas=1, pod=pod)
+
+
+def keyed(kind: str, name: str, **more: Any) -> dict[str, Any]:
+    return {"env": [{"name": "X", "valueFrom": {kind: {"name": name, "key": "x", **more}}}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "said"),
+    [
+        ("no-secret", keyed("secretKeyRef", "absent"), 'secret "absent" not found'),
+        ("no-map", keyed("configMapKeyRef", "absent"), 'configmap "absent" not found'),
+        (
+            "no-key",
+            keyed("configMapKeyRef", "empty"),
+            "couldn't find key x in ConfigMap default/empty",
+        ),
+        (
+            "no-source",
+            {"envFrom": [{"secretRef": {"name": "absent"}}]},
+            'secret "absent" not found',
+        ),
+    ],
+)
+def test_a_container_without_its_environment_never_runs(
+    lab: GitOpsLab, name: str, container: dict[str, Any], said: str
+):
+    metadata = {"name": "empty", "namespace": "default"}
+    empty = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+    lab.do(lab.client.create_if_absent(CONFIG_MAPS, empty))
+
+    make(lab, DEPLOYMENTS, with_environment(name, container))
+
+    lab.until("what it lacks", lambda: said in waiting_messages(lab, name))
+    assert waiting_reasons(lab, name) == {"CreateContainerConfigError"}
+    assert {dig(pod, "status", "phase") for pod in pods_of(lab, name)} == {"Pending"}
+
+
+def test_a_container_runs_once_its_environment_is_there(lab: GitOpsLab):
+    container = {
+        "env": [
+            *keyed("secretKeyRef", "later")["env"],
+            *keyed("secretKeyRef", "never", optional=True)["env"],
+        ],
+        "envFrom": [{"configMapRef": {"name": "never", "optional": True}}],
+    }
+    make(lab, DEPLOYMENTS, with_environment("patient", container))
+    lab.until("it waits", lambda: bool(waiting_messages(lab, "patient") - {""}))
+    assert waiting_messages(lab, "patient") == {'secret "later" not found'}
+
+    make(lab, SECRETS, {
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "later", "namespace": "default"},
+        "stringData": {"x": "1"},
+    })  # fmt: skip
+
+    lab.until("ready", lambda: ready(lab, "patient") == 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "said"),
+    [
+        ("no-projected-secret", {"secret": {"name": "absent"}}, 'secret "absent" not found'),
+        (
+            "no-projected-key",
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "x", "path": "x"}]}},
+            "configmap references non-existent config key: x",
+        ),
+    ],
+)
+def test_a_projected_volume_waits_for_its_sources(
+    lab: GitOpsLab, name: str, source: dict[str, Any], said: str
+):
+    volume = {"name": "all", "projected": {"sources": [source]}}
+    body = with_environment(name, {})
+    body["spec"]["template"]["spec"]["volumes"] = [volume]
+
+    make(lab, DEPLOYMENTS, body)
+
+    def messages() -> set[str]:
+        found = pods_of(lab, name)
+        return {(condition(pod, "Ready") or {}).get("message", "") for pod in found}
+
+    lab.until(
+        "the mount fails",
+        lambda: messages() == {f'MountVolume.SetUp failed for volume "all" : {said}'},
+    )
+    assert waiting_reasons(lab, name) == {"ContainerCreating"}

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from windlass.lab.clock import Clock
-from windlass.lab.controllers.access import Access
+from windlass.lab.controllers import needs
+from windlass.lab.controllers.access import Access, Client
 from windlass.lab.controllers.objects import Object, dig, micro_timestamp, timestamp
 from windlass.lab.controllers.program import Programs, Running, program_of
 from windlass.lab.faults import Faults
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 _LOG_LINES = 500
 # Lab seconds, as the kubelet has it.
 _BACKOFF_FIRST, _BACKOFF_LONGEST = 10.0, 300.0
+# Lab seconds between attempts at a container whose environment lacks something, as the kubelet has it.
+_TRY_AGAIN = 10.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Runtime(Protocol):
 
     name: str
     access: Access
+    client: Client
     clock: Clock
     programs: Programs
     faults: Faults | None
@@ -72,6 +76,10 @@ class Container:
     @property
     def is_over(self) -> bool:
         return "terminated" in self.state
+
+    @property
+    def never_ran(self) -> bool:
+        return not self.restarts and not self.is_over and "running" not in self.state
 
     @property
     def has_failed(self) -> bool:
@@ -136,6 +144,7 @@ class Container:
 
     async def _execute(self) -> int:
         if "running" not in self.state:
+            await self._until_configured()
             await self.node.clock.sleep(self.node.latencies.start)
             self.state = {"running": {"startedAt": self._now()}}
         self.say(f"starting {self.name} from {self.image}")
@@ -151,6 +160,13 @@ class Container:
         self._ended(code, "Completed" if code == 0 else "Error")
         await self.report()
         return code
+
+    async def _until_configured(self) -> None:
+        """Everything its environment is made of is there."""
+        namespace = self.pod["metadata"]["namespace"]
+        wanted = list(needs.of_container(self.spec, namespace))
+        while missing := await needs.first_unmet(self.node.client, wanted, namespace):
+            await self._wait_as("CreateContainerConfigError", missing, _TRY_AGAIN)
 
     async def _become_ready(self, work: "asyncio.Task[int]") -> None:
         await asyncio.wait([work], timeout=self.node.clock.real(self.node.latencies.ready))

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Protocol
 
-from windlass.lab.controllers.access import ApiAwayError, ApiError, Client, Ref
+from windlass.lab.controllers import needs
+from windlass.lab.controllers.access import ApiAwayError, ApiError
 from windlass.lab.controllers.containers import Container, Runtime
 from windlass.lab.controllers.objects import (
     Object,
@@ -17,7 +18,7 @@ from windlass.lab.controllers.objects import (
     timestamp,
     with_condition,
 )
-from windlass.lab.controllers.resources import CLAIMS, CONFIG_MAPS, PODS, SECRETS
+from windlass.lab.controllers.resources import PODS
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,6 @@ _TRY_AGAIN = 0.5
 class Host(Runtime, Protocol):
     """What a pod needs of its node."""
 
-    client: Client
     boot_changed: bool
     host_address: str
 
@@ -150,25 +150,10 @@ class PodRunner:
     async def _missing(self) -> str:
         namespace = self.pod["metadata"]["namespace"]
         for volume in items(self.pod, "spec", "volumes"):
-            for source, name, resource in (
-                ("configMap", "name", CONFIG_MAPS),
-                ("secret", "secretName", SECRETS),
-                ("persistentVolumeClaim", "claimName", CLAIMS),
-            ):
-                if source not in volume or volume[source].get("optional"):
-                    continue
-                wanted = resource.ref(volume[source][name], namespace)
-                if await self._patiently_absent(wanted):
-                    what = f'{resource.kind.lower()} "{wanted.name}" not found'
-                    return f'MountVolume.SetUp failed for volume "{volume["name"]}" : {what}'
+            what = await needs.first_unmet(self._node.client, needs.of_volume(volume), namespace)
+            if what:
+                return f'MountVolume.SetUp failed for volume "{volume["name"]}" : {what}'
         return ""
-
-    async def _patiently_absent(self, ref: Ref) -> bool:
-        try:
-            return await self._node.client.get(ref) is None
-        except (ApiError, ApiAwayError) as error:
-            logger.debug("looking for %s: %s", ref, error)
-            return True
 
     async def _until_networked(self) -> None:
         if self.pod["spec"].get("hostNetwork"):
@@ -237,10 +222,7 @@ class PodRunner:
             return "Failed" if failed else "Succeeded"
         if any(container.has_failed for container in self._init) and not self._init_done:
             return "Failed" if self.pod["spec"].get("restartPolicy") == "Never" else "Pending"
-        started = any(container.state or container.restarts for container in self.containers)
-        pulling = all("waiting" in container.state for container in self.containers)
-        restarted = any(container.restarts for container in self.containers)
-        return "Running" if started and (restarted or not pulling) else "Pending"
+        return "Pending" if any(one.never_ran for one in self.containers) else "Running"
 
     def _conditions(self) -> list[Object]:
         now = self._node.clock.now()
