@@ -20,6 +20,10 @@ class Loop:
         """Run to its end inside the loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
 
+    def start(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run inside the loop for as long as there is one."""
+        asyncio.run_coroutine_threadsafe(work, self._loop)
+
     def __exit__(
         self,
         kind: type[BaseException] | None,

@@ -9,14 +9,22 @@ import pytest
 
 from tests.lab.gitops_fixture import SPEED, GitOpsLab, gitops, node
 from windlass.lab.clock import Clock
-from windlass.lab.controllers.access import Access, ApiError, Resource
+from windlass.lab.controllers.access import Access, ApiError, Ref, Resource
 from windlass.lab.controllers.kubelet import Kubelet
-from windlass.lab.controllers.objects import condition, condition_holds, dig, items, pod_is_ready
+from windlass.lab.controllers.objects import (
+    condition,
+    condition_holds,
+    controller_reference,
+    dig,
+    items,
+    pod_is_ready,
+)
 from windlass.lab.controllers.resources import (
     BUDGETS,
     CLAIMS,
     CONFIG_MAPS,
     DAEMON_SETS,
+    DEFINITIONS,
     DEPLOYMENTS,
     JOBS,
     NAMESPACES,
@@ -437,3 +445,36 @@ def test_a_projected_volume_waits_for_its_sources(
         lambda: messages() == {f'MountVolume.SetUp failed for volume "all" : {said}'},
     )
     assert waiting_reasons(lab, name) == {"ContainerCreating"}
+
+
+def test_what_a_custom_object_owned_goes_with_its_definition(lab: GitOpsLab):
+    names = {"plural": "widgets", "kind": "Widget"}
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    make(lab, DEFINITIONS, {
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.org"},
+        "spec": {"group": "example.org", "scope": "Cluster", "names": names, "versions": [version]},
+    })  # fmt: skip
+    widgets = Resource("example.org/v1", "widgets", "Widget", namespaced=False)
+
+    def own(name: str) -> Ref:
+        """A Widget that owns a ConfigMap of its name, which is returned."""
+        body = {"apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": name}}
+        owner = lab.do(lab.client.create(widgets, body))
+        reference = controller_reference(owner, "example.org/v1", "Widget")
+        metadata = {"name": name, "namespace": "default", "ownerReferences": [reference]}
+        make(lab, CONFIG_MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+        return CONFIG_MAPS.ref(name, "default")
+
+    def is_gone(ref: Ref) -> bool:
+        return lab.do(lab.client.get(ref)) is None
+
+    first = own("first")
+    lab.do(lab.client.delete(widgets.ref("first")))
+    lab.until("the collector knows the kind", lambda: is_gone(first))
+    second = own("second")
+
+    lab.do(lab.client.delete(DEFINITIONS.ref("widgets.example.org")))
+
+    lab.until("it is gone", lambda: is_gone(second))

@@ -6,7 +6,7 @@ API reference: https://kubernetes.io/docs/reference/using-api/api-concepts/
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -196,19 +196,20 @@ class Client:
             found = self._kinds.get((api_version, kind))
         return found
 
-    async def namespaced(self) -> Sequence[Resource]:
-        """Every namespaced resource that can be listed and deleted, custom ones included."""
+    async def served(self, verbs: Set[str]) -> Sequence[Resource]:
+        """Every resource that has these verbs, in its group's preferred version, custom ones included."""
         groups = (await self.call("GET", "/apis"))["groups"]
         versions = ["v1", *(one["preferredVersion"]["groupVersion"] for one in groups)]
         found: list[Resource] = []
         for version in versions:
             prefix = "/apis" if "/" in version else "/api"
-            with suppress_codes(404, 503):
+            # A group may go between the two calls.
+            with suppress_codes(404):
                 answer = await self.call("GET", f"{prefix}/{version}")
                 found += [
-                    Resource(version, one["name"], one["kind"])
+                    Resource(version, one["name"], one["kind"], one["namespaced"])
                     for one in answer["resources"]
-                    if one["namespaced"] and {"list", "delete"} <= set(one["verbs"])
+                    if verbs <= set(one["verbs"]) and "/" not in one["name"]
                 ]
         return found
 
@@ -350,6 +351,11 @@ class Informer:
     def learn(self, document: Object) -> None:
         """What the caller just wrote is known at once, before the watch tells of it."""
         self._store(key_of(document), document)
+
+    def clear(self) -> None:
+        """Nothing of it is there any more."""
+        for key in list(self.items):
+            self._store(key, None)
 
     def in_namespace(self, namespace: str) -> list[Object]:
         return [document for (where, _), document in self.items.items() if where == namespace]

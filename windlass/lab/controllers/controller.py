@@ -25,22 +25,34 @@ class Informers:
     def __init__(self, client: Client) -> None:
         self.client = client
         self._informers: dict[Resource, Informer] = {}
-        self._tasks: asyncio.TaskGroup | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: dict[Resource, asyncio.Task[None]] = {}
 
     def __getitem__(self, resource: Resource) -> Informer:
         """The resource's informer; one that is asked for late starts at once."""
         if resource not in self._informers:
-            informer = self._informers[resource] = Informer(self.client, resource)
-            if self._tasks is not None:
-                self._tasks.create_task(informer.run())
+            self._informers[resource] = Informer(self.client, resource)
+            self._start(resource)
         return self._informers[resource]
 
+    def drop(self, resource: Resource) -> None:
+        """The API serves this no more: all of it is gone."""
+        informer, task = self._informers.pop(resource), self._tasks.pop(resource, None)
+        if task is not None:
+            task.cancel()
+        informer.clear()
+
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as self._tasks:
-            for informer in self._informers.values():
-                self._tasks.create_task(informer.run())
+        async with asyncio.TaskGroup() as self._group:
+            for resource in self._informers:
+                self._start(resource)
             # A group without tasks would end, and late ones may come.
             await asyncio.Event().wait()
+
+    def _start(self, resource: Resource) -> None:
+        if self._group is not None:
+            run = self._informers[resource].run()
+            self._tasks[resource] = self._group.create_task(run)
 
     async def synced(self) -> None:
         for informer in self._informers.values():

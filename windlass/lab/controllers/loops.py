@@ -12,32 +12,12 @@ from windlass.lab.controllers.garbage import GarbageCollector
 from windlass.lab.controllers.jobs import Jobs
 from windlass.lab.controllers.namespaces import Namespaces
 from windlass.lab.controllers.nodes import Nodes
-from windlass.lab.controllers.resources import (
-    BUDGETS,
-    CLAIMS,
-    CONFIG_MAPS,
-    DAEMON_SETS,
-    DEPLOYMENTS,
-    JOBS,
-    NODES,
-    PODS,
-    REPLICA_SETS,
-    SECRETS,
-    SERVICE_ACCOUNTS,
-    SERVICES,
-    SLICES,
-    STATEFUL_SETS,
-)
 from windlass.lab.controllers.scheduler import Scheduler
 from windlass.lab.controllers.services import Budgets, Endpoints
 from windlass.lab.controllers.statefulsets import StatefulSets
 from windlass.lab.controllers.volumes import Claims, Volumes
 
 _POD_NETWORK = IPv4Network("10.244.0.0/16")
-_COLLECTED = (
-    PODS, NODES, REPLICA_SETS, DEPLOYMENTS, STATEFUL_SETS, DAEMON_SETS, JOBS, SERVICES, SLICES,
-    BUDGETS, CLAIMS, CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS,
-)  # fmt: skip
 
 
 class ControlLoops:
@@ -78,6 +58,6 @@ class ControlLoops:
             Namespaces(client, informers, clock, self._access),
             Nodes(client, informers, clock, self._pod_network),
             *(loop(client, informers, clock) for loop in plain),
-            GarbageCollector(client, informers, clock, _COLLECTED),
+            GarbageCollector(client, informers, clock),
         ]
         return [loop.controller for loop in loops]

@@ -55,7 +55,9 @@ class Namespaces:
     async def _empty(self, found: Object) -> float | None:
         name = found["metadata"]["name"]
         left = 0
-        for resource in await self._client.namespaced():
+        for resource in await self._client.served({"list", "delete"}):
+            if not resource.namespaced:
+                continue
             documents = await self._listed(resource, name)
             left += len(documents)
             for document in documents:

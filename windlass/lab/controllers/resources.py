@@ -21,6 +21,9 @@ DAEMON_SETS = Resource("apps/v1", "daemonsets", "DaemonSet")
 JOBS = Resource("batch/v1", "jobs", "Job")
 BUDGETS = Resource("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget")
 SLICES = Resource("discovery.k8s.io/v1", "endpointslices", "EndpointSlice")
+DEFINITIONS = Resource(
+    "apiextensions.k8s.io/v1", "customresourcedefinitions", "CustomResourceDefinition", False
+)
 APPLICATIONS = Resource("argoproj.io/v1alpha1", "applications", "Application")
 APPLICATION_SETS = Resource("argoproj.io/v1alpha1", "applicationsets", "ApplicationSet")
 PROJECTS = Resource("argoproj.io/v1alpha1", "appprojects", "AppProject")
