@@ -85,6 +85,19 @@ class Datacenter:
         if not self.quorate:
             raise Refusal("cluster not ready - no quorum?")
 
+    # Pools
+
+    def check_pool(self, pool: str) -> None:
+        if pool and pool not in self.access.pools:
+            raise Refusal(f"pool '{pool}' does not exist")
+
+    def add_to_pool(self, pool: str, vmid: int) -> None:
+        """Nothing without a pool."""
+        if pool:
+            self.check_pool(pool)
+            doc = self.access.pools[pool]
+            self.access.pools[pool] = {**doc, "vms": [*doc["vms"], vmid]}
+
     # Power
 
     async def power_on(self, vm: Vm, *, check: bool = True) -> None:

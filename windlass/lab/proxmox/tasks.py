@@ -1,6 +1,7 @@
 """Tasks: what Proxmox VE does in a worker of its own, told apart by UPID, with a log and an exit text."""
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -9,6 +10,8 @@ from windlass.lab.proxmox.access import Identity
 from windlass.lab.proxmox.refusals import Refusal, bad_parameter
 from windlass.lab.store import Document
 from windlass.lab.world import World
+
+logger = logging.getLogger(__name__)
 
 UPID = re.compile(
     r"UPID:(?P<node>[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?):(?P<pid>[0-9A-Fa-f]{8}):(?P<pstart>[0-9A-Fa-f]{8,9})"
@@ -24,6 +27,12 @@ LATENCY_S = {
 
 Say = Callable[[str], None]
 Work = Callable[[Say], Awaitable[None]]
+# Takes back what a worker that did not come to its end has made; returns what its task ends with.
+Undo = Callable[[str], Awaitable[str]]
+
+
+async def _nothing_to_undo(why: str) -> str:
+    return why
 
 
 class Tasks:
@@ -33,8 +42,8 @@ class Tasks:
         self._world = world
         self._section = world.store.section("proxmox.tasks")
         self._workers: dict[str, asyncio.Task[None]] = {}
+        self._interrupted: set[str] = set()
         self._number = 1000 + len(self._section)
-        self._ends = False
 
     def recover(self) -> None:
         """Tasks that a former lab left running ended when it died."""
@@ -44,14 +53,18 @@ class Tasks:
 
     async def stop(self) -> None:
         """The lab ends: what runs is cut off as by a power cut, and the next start finds it so."""
-        self._ends = True
         workers = list(self._workers.values())
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
 
-    def spawn(self, node: str, kind: str, subject: str, identity: Identity, work: Work) -> str:
-        """Start a worker; its UPID. `work` raises Refusal to end it badly."""
+    def spawn(
+        self, node: str, kind: str, subject: str, identity: Identity, work: Work, undo: Undo = _nothing_to_undo
+    ) -> str:  # fmt: skip
+        """Start a worker; its UPID. `work` raises Refusal to end it badly.
+
+        `undo` follows a refusal, a crash and an interruption; never the loss of power.
+        """
         if self._world.faults.fires("pve-no-worker", type=kind, node=node):
             raise Refusal("got no worker upid - start worker failed")
         self._number += 1
@@ -63,43 +76,53 @@ class Tasks:
             "id": subject, "user": identity.user, "tokenid": identity.token, "log": [],
             "lost": self._world.faults.fires("pve-lost-upid", type=kind, vmid=subject, node=node) is not None,
         }  # fmt: skip
-        self._workers[upid] = asyncio.create_task(self._work(upid, work), name=upid)
+        worker = self._workers[upid] = asyncio.create_task(self._work(upid, work, undo), name=upid)
+        worker.add_done_callback(lambda _: self._workers.pop(upid, None))
         return upid
 
-    async def _work(self, upid: str, work: Work) -> None:
+    async def _work(self, upid: str, work: Work, undo: Undo) -> None:
         doc = self._section[upid]
+        about = {"type": doc["type"], "vmid": doc["id"], "node": doc["node"]}
         try:
             await self._world.clock.sleep(LATENCY_S.get(doc["type"], 0.5))
-            await self._work_with_faults(doc, work)
+            fault = self._world.faults.fires("pve-task-fail", **about)
+            text = (
+                str(fault.args.get("text", "the lab was told to fail this task")) if fault else ""
+            )
+            if fault and not fault.args.get("executed"):
+                raise Refusal(text)
+            await work(lambda line: self._say(upid, line))
         except Refusal as refusal:
-            self._end(upid, refusal.text.replace("\n", " ").strip())
+            why = refusal.text
         except asyncio.CancelledError:
-            if not self._ends:
-                self._end(upid, "interrupted by signal")
-            raise
-        finally:
-            self._workers.pop(upid, None)
+            if upid not in self._interrupted:
+                raise
+            why = "received interrupt"
+        except Exception as error:  # a worker that crashes ends its own task only
+            logger.exception("%s crashed", upid)
+            why = f"the lab's worker crashed: {error!r}"
+        else:
+            warned = self._world.faults.fires("pve-task-warnings", **about) if not text else None
+            self._end(
+                upid, text or (f"WARNINGS: {warned.args.get('count', 1)}" if warned else "OK")
+            )
+            return
+        self._end(upid, await self._undone(upid, why, undo))
 
-    async def _work_with_faults(self, doc: Document, work: Work) -> None:
-        upid, about = doc["upid"], {"type": doc["type"], "vmid": doc["id"], "node": doc["node"]}
-        fault = self._world.faults.fires("pve-task-fail", **about)
-        text = str(fault.args.get("text", "the lab was told to fail this task")) if fault else ""
-        if fault and not fault.args.get("executed"):
-            raise Refusal(text)
-        await work(lambda line: self._say(upid, line))
-        if fault:
-            raise Refusal(text)
-        warned = self._world.faults.fires("pve-task-warnings", **about)
-        self._end(upid, f"WARNINGS: {warned.args.get('count', 1)}" if warned else "OK")
+    async def _undone(self, upid: str, why: str, undo: Undo) -> str:
+        try:
+            return await undo(why)
+        except Exception:  # what cannot be taken back stays, and the task ends all the same
+            logger.exception("taking back what %s made", upid)
+            return why
 
     def _say(self, upid: str, line: str) -> None:
         doc = self._section[upid]
         self._section[upid] = {**doc, "log": [*doc["log"], *line.splitlines()]}
 
     def _end(self, upid: str, status: str) -> None:
-        doc = self._section.get(upid)
-        if doc is None:
-            return
+        doc = self._section[upid]
+        status = status.replace("\n", " ").strip()
         last = {"OK": "TASK OK"}.get(status, f"TASK ERROR: {status}")
         if status.startswith("WARNINGS"):
             last = f"TASK {status}"
@@ -127,14 +150,18 @@ class Tasks:
         return sorted(found, key=lambda doc: (doc["starttime"], doc["pid"]), reverse=True)
 
     def interrupt(self, upid: str) -> None:
+        """SIGTERM for the worker; nothing for a task that has ended."""
         worker = self._workers.get(upid)
         if worker is not None:
-            worker.cancel()
+            self._interrupted.add(upid)
+            # One that has not begun yet could not say how it ended.
+            asyncio.get_running_loop().call_soon(worker.cancel)
 
     def kill_host(self, node: str) -> None:
         """The host lost power: its workers are gone without a last word."""
         for upid, worker in list(self._workers.items()):
             if self._section[upid]["node"] == node:
+                self._interrupted.discard(upid)
                 worker.cancel()
                 self._end(upid, "unexpected status")
 

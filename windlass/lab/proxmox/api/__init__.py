@@ -2,6 +2,7 @@
 
 from windlass.lab.proxmox.api import (
     access,
+    clones,
     cluster,
     mapping,
     nodes,
@@ -14,6 +15,7 @@ from windlass.lab.proxmox.api import (
 
 __all__ = [
     "access",
+    "clones",
     "cluster",
     "mapping",
     "nodes",

@@ -4,7 +4,7 @@ from typing import Any
 
 from windlass.lab.proxmox import drives
 from windlass.lab.proxmox.api.storage import size_of
-from windlass.lab.proxmox.checks import AGENT, both, either, everybody, perm, vm
+from windlass.lab.proxmox.checks import AGENT, either, everybody, perm, vm
 from windlass.lab.proxmox.datacenter import Datacenter
 from windlass.lab.proxmox.options import DRIVE, OPTIONS, parse, typed
 from windlass.lab.proxmox.parameters import table
@@ -61,8 +61,7 @@ async def create(call: Call) -> Any:
     dc.check_quorum()
     if call.text("archive"):
         raise Refusal("the lab does not restore backups", status=501)
-    if call.text("pool") and call.text("pool") not in dc.access.pools:
-        raise Refusal(f"pool '{call.text('pool')}' does not exist")
+    dc.check_pool(call.text("pool"))
     asked = options_in(call.given)
     check_options(call, asked, asked, vmid)
     config = normalised(dc, asked, node)
@@ -77,37 +76,42 @@ async def create(call: Call) -> Any:
             f"unable to create VM {vmid} - VM {vmid} already exists on node '{taken.node}'"
         )
     dc.vms.save(Vm(vmid, node, {"lock": "create"}))
+    made = list[Volume]()
 
     async def work(say: Say) -> None:
-        await _create(call, config, say)
+        await _create(call, config, made, say)
+
+    async def undo(why: str) -> str:
+        await take_back(dc, vmid, "create", made)
+        return why
 
     try:
-        return dc.tasks.spawn(node, "qmcreate", str(vmid), call.identity, work)
+        return dc.tasks.spawn(node, "qmcreate", str(vmid), call.identity, work, undo)
     except Refusal:
         dc.vms.remove(vmid)
         raise
 
 
-async def _create(call: Call, config: Settings, say: Say) -> None:
-    dc, vmid, made = call.dc, call.vmid, list[Volume]()
+async def take_back(dc: Datacenter, vmid: int, lock: str, made: list[Volume]) -> None:
+    """What was made for a VM that is still under this lock goes, and its id is free again."""
+    found = dc.vms.find(vmid)
+    if found is not None and found.config.get("lock") == lock:
+        for volume in made:
+            await drives.remove(dc, volume)
+        dc.vms.remove(vmid)
+
+
+async def _create(call: Call, config: Settings, made: list[Volume], say: Say) -> None:
+    dc, vmid = call.dc, call.vmid
     async with dc.vms.flock(vmid):
-        try:
-            config = await _with_drives(dc, call.node, vmid, config, made, say)
-        except Refusal:
-            # What was made for a VM that cannot be is taken back, and the id is free again.
-            for volume in made:
-                await drives.remove(dc, volume)
-            dc.vms.remove(vmid)
-            raise
+        config = await _with_drives(dc, call.node, vmid, config, made, say)
         config = stamped(config, dc.world.clock.time())
         config.setdefault("boot", default_boot(config))
         found = Vm(vmid, call.node, config)
         dc.vms.save(found)
-        if pool := call.text("pool"):
-            doc = dc.access.pools[pool]
-            dc.access.pools[pool] = {**doc, "vms": [*doc["vms"], vmid]}
+        dc.add_to_pool(call.text("pool"), vmid)
         dc.world.oplog.append(
-            "vm_create", f"vm/{vmid}", before=None, after=_brief(found), actor=call.actor
+            "vm_create", f"vm/{vmid}", before=None, after=brief_of(found), actor=call.actor
         )
         if call.flag("start"):
             await _start_after_create(call, found, say)
@@ -125,7 +129,7 @@ async def _start_after_create(call: Call, found: Vm, say: Say) -> None:
     )
 
 
-def _brief(found: Vm) -> dict[str, Any]:
+def brief_of(found: Vm) -> dict[str, Any]:
     return {"name": found.name, "node": found.node, "cores": found.cores, "memory": found.memory}
 
 
@@ -328,68 +332,10 @@ async def resize(call: Call) -> Any:
     return dc.tasks.spawn(call.node, "resize", str(call.vmid), call.identity, work)
 
 
-# Clone and destroy
+# Destroy
 
 
-@serves(
-    "POST", f"{VM}/clone",
-    both(vm("VM.Clone"), either(perm("/vms/{newid}", "VM.Allocate"), perm("/pool/{pool}", "VM.Allocate"))),
-    "newid:vmid bwlimit?:i(0..) description?:s format?:{raw|qcow2|vmdk} full?:b name?:dns-name pool?:poolid"
-    " snapname?:snapname storage?:storage target?:node",
-)  # fmt: skip
-async def clone(call: Call) -> Any:
-    dc, newid = call.dc, call.number("newid")
-    dc.check_quorum()
-    source = dc.vms.get(call.node, call.vmid)
-    dc.vms.check_lock(source)
-    if call.text("target", call.node) != call.node or call.text("snapname"):
-        raise Refusal("the lab clones on the same host, from the current state only", status=501)
-    if newid in dc.vms:
-        raise Refusal(f"unable to create VM {newid}: config file already exists")
-    volumes = _own_volumes(dc, source)
-    if any(volume.written for volume in volumes.values()):
-        raise Refusal("the lab cannot copy what a guest wrote to its disks", status=501)
-    dc.vms.save(
-        Vm(
-            newid,
-            call.node,
-            {"lock": "clone", "name": call.text("name", f"Copy-of-VM-{source.name}")},
-        )
-    )
-
-    async def work(say: Say) -> None:
-        config = {
-            k: v
-            for k, v in source.config.items()
-            if k not in ("smbios1", "vmgenid", "meta", "template", "lock")
-        }
-        for option, volume in volumes.items():
-            copy = dc.storages.allocate(
-                call.node, call.text("storage", volume.storage), newid, volume.size
-            )
-            config[option] = config[option].replace(volume.volid, copy.volid)
-            say(f"create full clone of drive {option} ({volume.volid})")
-        nets = {k: _without_mac(v) for k, v in config.items() if k.startswith("net")}
-        config |= normalised(dc, nets, call.node) | {
-            "name": call.text("name", f"Copy-of-VM-{source.name}")
-        }
-        if call.text("description"):
-            config["description"] = call.text("description")
-        made = Vm(newid, call.node, stamped(config, dc.world.clock.time()))
-        dc.vms.save(made)
-        dc.world.oplog.append(
-            "vm_create", f"vm/{newid}", before=None, after=_brief(made), actor=call.actor
-        )
-
-    return dc.tasks.spawn(call.node, "qmclone", str(call.vmid), call.identity, work)
-
-
-def _without_mac(net: str) -> str:
-    model, _, rest = net.partition(",")
-    return ",".join(part for part in (model.partition("=")[0], rest) if part)
-
-
-def _own_volumes(dc: Datacenter, found: Vm) -> dict[str, Volume]:
+def own_volumes(dc: Datacenter, found: Vm) -> dict[str, Volume]:
     """Drive to volume, for the volumes that belong to this VM."""
     volumes: dict[str, Volume] = {}
     for option, value in (found.config | {k: v for k, v in found.pending.items() if v}).items():
@@ -411,10 +357,10 @@ async def destroy(call: Call) -> Any:
         async with dc.vms.flock(call.vmid):
             found = dc.vms.get(call.node, call.vmid)
             _check_destroy(dc, found)
-            brief = _brief(found)
+            brief = brief_of(found)
             found.config["lock"] = "destroyed"
             dc.vms.save(found)
-            volumes = set(_own_volumes(dc, found).values())
+            volumes = set(own_volumes(dc, found).values())
             if call.flag("destroy-unreferenced-disks"):
                 for spec in dc.storages.of_host(call.node):
                     volumes |= {
