@@ -172,6 +172,35 @@ def test_a_collection_goes_as_the_query_asks(plane: Plane, maps: str):
     assert metadata.get("finalizers") == ["foregroundDeletion"] or plane.name == "realplane"
 
 
+@pytest.mark.parametrize("how", ["patch", "update"])
+def test_the_last_finalizer_and_the_object_go_in_one_commit(plane: Plane, maps: str, how: str):
+    make(plane, maps, "a", finalizers=("example.org/held",))
+    marked = plane.delete(f"{maps}/a").ok()["metadata"]
+    freed: Document = {"metadata": {"name": "a", "finalizers": None}, "data": {"x": "1"}}
+
+    call = plane.merge if how == "patch" else plane.put
+    answer = call(f"{maps}/a", freed).ok()
+
+    assert answer["metadata"]["resourceVersion"] == marked["resourceVersion"]
+    assert "finalizers" not in answer["metadata"]
+    assert answer["data"] == {"x": "1"}
+    events = plane.events(maps, seconds=1, resourceVersion=marked["resourceVersion"])
+    assert [event["type"] for event in events] == ["DELETED"]
+    last = events[0]["object"]
+    assert last["metadata"]["finalizers"] == ["example.org/held"]
+    assert int(last["metadata"]["resourceVersion"]) > int(marked["resourceVersion"])
+    assert "data" not in last
+
+
+def test_a_dry_run_takes_the_last_finalizer_off_nothing(plane: Plane, maps: str):
+    make(plane, maps, "a", finalizers=("example.org/held",))
+    plane.delete(f"{maps}/a").ok()
+
+    plane.merge(f"{maps}/a", {"metadata": {"finalizers": None}}, dryRun="All").ok()
+
+    assert plane.get(f"{maps}/a").ok()["metadata"]["finalizers"] == ["example.org/held"]
+
+
 # Evictions
 
 

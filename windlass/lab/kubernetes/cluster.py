@@ -85,15 +85,19 @@ class Cluster:
 
     def put(self, call: Call, target: Target, doc: Document) -> Stored:
         """Store an object and record it, or show what a dry run would have stored."""
-        doc = ordered(doc)
         if call.dry_run:
-            doc["metadata"].setdefault("resourceVersion", str(self.keyspace.revision))
-            tail = orjson.dumps({k: v for k, v in doc.items() if k not in ("kind", "apiVersion")})
-            return Stored(target.namespace or "", target.name, doc, 0, tail[1:])
+            return self.unstored(target, doc)
         before = self.keyspace.get(*target.key)
-        stored = self.keyspace.put(*target.key, doc)
+        stored = self.keyspace.put(*target.key, ordered(doc))
         self.record(call, target, before, stored)
         return stored
+
+    def unstored(self, target: Target, doc: Document) -> Stored:
+        """An answer that shows an object as nobody keeps it."""
+        doc = ordered(doc)
+        doc["metadata"].setdefault("resourceVersion", str(self.keyspace.revision))
+        tail = orjson.dumps({k: v for k, v in doc.items() if k not in ("kind", "apiVersion")})
+        return Stored(target.namespace or "", target.name, doc, 0, tail[1:])
 
     def record(
         self, call: Call, target: Target, before: Stored | None, after: Stored | None

@@ -9,7 +9,7 @@ from typing import Any
 from windlass.lab.kubernetes import admission, ownership, patches, status
 from windlass.lab.kubernetes.bodies import applicable, decode, place, prune
 from windlass.lab.kubernetes.calls import Call, Target
-from windlass.lab.kubernetes.cluster import Cluster, Outcome, ordered
+from windlass.lab.kubernetes.cluster import Cluster, Outcome
 from windlass.lab.kubernetes.deletion import Deletions
 from windlass.lab.kubernetes.documents import Document, is_object, section
 from windlass.lab.kubernetes.keyspace import Stored
@@ -173,11 +173,11 @@ class Operations:
         if doc == old:
             return Outcome(live)
         if self._is_finished(doc) and not call.dry_run:
+            # One commit: watchers see the end of what was stored before, only the caller sees the rest.
             self.cluster.record(call, target, live, None)
-            self.keyspace.put(*target.key, ordered(doc))
-            gone = Outcome(self.keyspace.delete(*target.key))
+            self.keyspace.delete(*target.key)
             self.deletions.finish_definition(resource)
-            return gone
+            return Outcome(self.cluster.unstored(target, doc))
         return Outcome(self.cluster.put(call, target, doc))
 
     def _keep(self, doc: Document, old: Document, target: Target) -> None:
