@@ -1,37 +1,15 @@
-"""Bodies and custom schemas, down to the words: a case counts because it passed on the real control plane first."""
+"""Custom schemas, down to the words: which can be, and what they say to an object."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.conformance.kubernetes_peers import (
-    APPLY,
-    JSON_PATCH,
-    MERGE,
-    Document,
-    Plane,
-    lab_plane,
-    real_plane,
-)
+from tests.conformance.kubernetes_peers import Document, Plane
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 GROUP = "suite.example.org"
 ROOT = "spec.validation.openAPIV3Schema"
 STRING = {"type": "string"}
-
-
-@pytest.fixture(scope="module", params=["realplane", "lab"])
-def plane(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Plane]:
-    folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "realplane":
-        with real_plane(folder, "127.26.1.2", "--no-controllers") as real:
-            yield real
-    else:
-        with lab_plane(folder, "127.27.1.2") as lab:
-            yield lab
 
 
 def definition(kind: str, **spec: Any) -> Document:
@@ -375,88 +353,3 @@ def test_a_format_is_checked(plane: Plane, things: str, name: str, value: str):
     assert cause["message"] == (
         f'Invalid value: "{value}": spec.{name} in body must be of type {name}: "{value}"'
     )
-
-
-# Keys that are said twice
-
-TWICE = b'{"metadata":{"name":"a","labels":{"a":"b"},"labels":{"c":"d"}},"data":{"x":"1","x":"2"},"z":1,"z":2}'
-TWICE_YAML = b'apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  x: "1"\n  x: "2"\n'
-
-
-@pytest.fixture
-def maps(plane: Plane) -> str:
-    return f"/api/v1/namespaces/{plane.space()}/configmaps"
-
-
-def test_a_key_said_twice_is_an_error_when_asked(plane: Plane, maps: str):
-    answer = plane.call("POST", maps, TWICE, fieldValidation="Strict")
-
-    assert answer.code == 400
-    assert answer.doc["message"] == (
-        'ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: duplicate field '
-        '"metadata.labels", duplicate field "data.x", unknown field "z"'
-    )
-
-
-def test_a_key_said_twice_is_a_warning_otherwise_and_the_last_one_holds(plane: Plane, maps: str):
-    answer = plane.call("POST", maps, TWICE)
-
-    assert answer.ok()["data"] == {"x": "2"}
-    assert answer.headers["Warning"] == (
-        '299 - "duplicate field \\"metadata.labels\\"", 299 - "duplicate field \\"data.x\\"", '
-        '299 - "unknown field \\"z\\""'
-    )
-
-
-def test_a_key_said_twice_in_yaml_is_named_by_its_line(plane: Plane, maps: str):
-    asked = {"media": "application/yaml", "fieldValidation": "Strict"}
-
-    posted = plane.call("POST", maps, TWICE_YAML, **asked)
-    applied = plane.call(
-        "PATCH", f"{maps}/a", TWICE_YAML, **{**asked, "media": APPLY}, fieldManager="m"
-    )
-
-    said = 'yaml: unmarshal errors:\n  line 7: key "x" already set in map'
-    assert posted.doc["message"].endswith(f"strict decoding error: {said}")
-    assert applied.doc["message"] == (
-        f"error strict decoding YAML: error converting YAML to JSON: {said}"
-    )
-
-
-def test_a_patch_may_not_say_a_key_twice_either(plane: Plane, maps: str):
-    plane.call("POST", maps, {"metadata": {"name": "a"}, "data": {"x": "1"}}).ok()
-
-    merged = plane.call("PATCH", f"{maps}/a", b'{"data":{"x":"2","x":"3"}}', media=MERGE)
-    patched = plane.call(
-        "PATCH",
-        f"{maps}/a",
-        b'[{"op":"add","op":"replace","path":"/data/x","value":"4"}]',
-        media=JSON_PATCH,
-    )
-
-    assert merged.headers["Warning"] == '299 - "duplicate field \\"data.x\\""'
-    assert patched.headers["Warning"] == '299 - "json patch duplicate field \\"[0].op\\""'
-    assert patched.ok()["data"] == {"x": "4"}
-
-
-# What else the server does by itself
-
-
-def test_a_deletion_may_be_tried_dry_by_its_body(plane: Plane, maps: str):
-    plane.post(maps, {"metadata": {"name": "a"}}).ok()
-
-    options = {"apiVersion": "v1", "kind": "DeleteOptions", "dryRun": ["All"]}
-    plane.delete(f"{maps}/a", options).ok()
-
-    assert plane.get(f"{maps}/a").code == 200
-
-
-def test_storage_waits_until_nobody_uses_it(plane: Plane):
-    claims = f"/api/v1/namespaces/{plane.space()}/persistentvolumeclaims"
-    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
-    plane.post(claims, {"metadata": {"name": "c"}, "spec": spec}).ok()
-
-    going = plane.delete(f"{claims}/c").ok()
-
-    assert going["metadata"]["finalizers"] == ["kubernetes.io/pvc-protection"]
-    assert "deletionTimestamp" in plane.get(f"{claims}/c").doc["metadata"]

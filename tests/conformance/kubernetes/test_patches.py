@@ -1,0 +1,116 @@
+"""JSON, merge and strategic patches."""
+
+import pytest
+
+from tests.conformance.kubernetes.makers import config_map, deployment
+from tests.conformance.kubernetes_peers import Document, Plane
+
+
+def test_a_merge_patch_removes_with_null(plane: Plane, maps: str):
+    plane.post(maps, config_map("a", x="1", y="2")).ok()
+
+    patched = plane.merge(f"{maps}/a", {"data": {"x": None, "z": "3"}}).ok()
+
+    assert patched["data"] == {"y": "2", "z": "3"}
+
+
+def test_a_json_patch_is_all_or_nothing(plane: Plane, maps: str):
+    plane.post(maps, config_map("a", x="1")).ok()
+
+    failed = plane.json_patch(
+        f"{maps}/a",
+        [
+            {"op": "replace", "path": "/data/x", "value": "2"},
+            {"op": "remove", "path": "/data/absent"},
+        ],
+    )
+
+    assert (failed.code, failed.doc["reason"]) == (422, "Invalid")
+    assert plane.get(f"{maps}/a").ok()["data"] == {"x": "1"}
+
+
+def test_a_json_patch_tests(plane: Plane, maps: str):
+    plane.post(maps, config_map("a", x="1")).ok()
+
+    refused = plane.json_patch(f"{maps}/a", [{"op": "test", "path": "/data/x", "value": "9"}])
+    done = plane.json_patch(
+        f"{maps}/a",
+        [
+            {"op": "test", "path": "/data/x", "value": "1"},
+            {"op": "add", "path": "/data/y", "value": "2"},
+        ],
+    ).ok()
+
+    assert refused.code == 422
+    assert done["data"] == {"x": "1", "y": "2"}
+
+
+def test_an_unknown_patch_type_is_refused(plane: Plane, maps: str):
+    plane.post(maps, config_map("a")).ok()
+
+    answer = plane.call("PATCH", f"{maps}/a", {}, "text/plain")
+
+    assert (answer.code, answer.doc["reason"]) == (415, "UnsupportedMediaType")
+
+
+_SIDE = {"name": "side", "image": "side:1"}
+_WEB = {"name": "web"}
+
+
+@pytest.mark.parametrize(
+    ("patch", "containers"),
+    [
+        ([{**_WEB, "image": "nginx:2"}], [("web", "nginx:2"), ("log", "log:1")]),
+        ([_SIDE], [("side", "side:1"), ("web", "nginx:1"), ("log", "log:1")]),
+        ([{"name": "log", "$patch": "delete"}], [("web", "nginx:1")]),
+        ([_SIDE, {"$patch": "replace"}], [("side", "side:1")]),
+    ],
+)
+def test_a_strategic_patch_merges_lists_by_key(
+    plane: Plane, deployments: str, patch: list[Document], containers: list[tuple[str, str]]
+):
+    doc = deployment("web")
+    doc["spec"]["template"]["spec"]["containers"].append({"name": "log", "image": "log:1"})
+    plane.post(deployments, doc).ok()
+    wrapped = {"spec": {"template": {"spec": {"containers": patch}}}}
+
+    patched = plane.strategic(f"{deployments}/web", wrapped).ok()
+
+    found = patched["spec"]["template"]["spec"]["containers"]
+    assert [(one["name"], one["image"]) for one in found] == containers
+
+
+def test_a_strategic_patch_sets_the_order(plane: Plane, deployments: str):
+    doc = deployment("web")
+    doc["spec"]["template"]["spec"]["containers"].append({"name": "log", "image": "log:1"})
+    plane.post(deployments, doc).ok()
+    spec = {
+        "$setElementOrder/containers": [{"name": "log"}, {"name": "web"}],
+        "containers": [{"name": "web", "image": "nginx:3"}],
+    }
+
+    patched = plane.strategic(f"{deployments}/web", {"spec": {"template": {"spec": spec}}}).ok()
+
+    found = patched["spec"]["template"]["spec"]["containers"]
+    assert [(one["name"], one["image"]) for one in found] == [("log", "log:1"), ("web", "nginx:3")]
+
+
+def test_a_strategic_patch_retains_keys(plane: Plane, deployments: str):
+    plane.post(deployments, deployment("web")).ok()
+
+    patched = plane.strategic(
+        f"{deployments}/web", {"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}}
+    ).ok()
+
+    assert patched["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_a_strategic_patch_takes_from_a_set(plane: Plane, maps: str):
+    finalizers = ["example.org/a", "example.org/b"]
+    plane.post(maps, {"metadata": {"name": "a", "finalizers": finalizers}}).ok()
+
+    patched = plane.strategic(
+        f"{maps}/a", {"metadata": {"$deleteFromPrimitiveList/finalizers": ["example.org/a"]}}
+    ).ok()
+
+    assert patched["metadata"]["finalizers"] == ["example.org/b"]
