@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import requests
 
 from tests.lab.kubernetes_fixture import serving
+from tests.peers import missing
 
 REALPLANE = Path(__file__).parents[3] / "shared" / "realplane"
 MERGE = "application/merge-patch+json"
@@ -124,7 +124,7 @@ def _file(path: Path, encoded: str) -> Path:
 
 def need_realplane() -> None:
     """Skip on a machine that cannot build it; in CI that is a failure."""
-    missing = [
+    lacks = [
         what
         for what, there in (
             ("Go 1.24 or later (go)", shutil.which("go") or _built()),
@@ -133,12 +133,8 @@ def need_realplane() -> None:
         )
         if not there
     ]
-    if not missing:
-        return
-    reason = f"the real control plane needs {' and '.join(missing)}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    if lacks:
+        missing(f"the real control plane needs {' and '.join(lacks)}")
 
 
 def _built() -> bool:

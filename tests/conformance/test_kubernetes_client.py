@@ -36,8 +36,6 @@ __all__ = [
     "test_the_api_tells_its_version",
 ]
 
-pytestmark = pytest.mark.peer("realplane")
-
 
 @pytest.fixture(scope="module")
 def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

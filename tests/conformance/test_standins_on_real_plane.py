@@ -2,10 +2,7 @@
 
 import asyncio
 import base64
-import os
-import shutil
 import ssl
-import subprocess
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.conformance.kubernetes_peers import real_plane
 from windlass.lab import homelab
 from windlass.lab.clock import Clock
 from windlass.lab.controllers.access import Access, Client, Resource
@@ -34,7 +32,6 @@ from windlass.lab.controllers.resources import (
     PODS,
 )
 
-UP = Path(__file__).parents[3] / "shared/realplane/up"
 SPEED = 20.0
 
 
@@ -46,29 +43,14 @@ class Plane:
     needs_loops: bool
 
 
-pytestmark = pytest.mark.peer("realplane")
-
-
 @pytest.fixture(scope="module", params=["upstream's controllers", "the lab's controllers"])
 def plane(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Plane]:
-    if not (UP.exists() and shutil.which("go")):
-        message = "needs ../shared/realplane and Go 1.24 or later for the real control plane"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
     folder = tmp_path_factory.mktemp("plane")
     ours = request.param == "the lab's controllers"
-    command = [UP, "--dir", folder / "plane", "--address", "127.17.0.1"]
-    with subprocess.Popen(
-        [*command, "--no-controllers"] if ours else command, stdout=subprocess.PIPE, text=True
-    ) as up:
-        assert up.stdout is not None
-        kubeconfig = up.stdout.readline().strip()
-        assert kubeconfig, "the plane did not start: see its logs"
-        yield Plane(read_kubeconfig(Path(kubeconfig), folder), needs_loops=ours)
-        up.terminate()
+    with real_plane(folder, "127.17.0.1", *(["--no-controllers"] if ours else [])) as real:
+        yield Plane(read_kubeconfig(real.kubeconfig, folder), needs_loops=ours)
 
 
 def read_kubeconfig(path: Path, folder: Path) -> Access:

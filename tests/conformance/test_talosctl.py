@@ -1,7 +1,6 @@
 """The official talosctl against simulated machines: what it asks must be answered as it expects."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,26 +8,19 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.conformance.talosctl_peer import need_talosctl
 from tests.lab.talos_fixture import Running, hardware, running
 from windlass.lab.machine import Hardware
 
-TALOSCTL = Path.home() / ".cache" / "realclients" / "talosctl"
 CONTROL_PLANES = (hardware(11, "cp-1"), hardware(12, "cp-2"), hardware(13, "cp-3"))
 WORKER = hardware(21, "w-1")
 ALL = (*((vm, "controlplane") for vm in CONTROL_PLANES), (WORKER, "worker"))
 Talosctl = Callable[..., subprocess.CompletedProcess[str]]
 
-pytestmark = pytest.mark.peer("talosctl")
-
 
 @pytest.fixture(scope="module")
 def program() -> Path:
-    found = shutil.which(TALOSCTL) or shutil.which("talosctl")
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("talosctl is missing: build it with ../shared/realclients/build")
-        pytest.skip("talosctl is not here: build it with ../shared/realclients/build talosctl")
-    return Path(found)
+    return need_talosctl()
 
 
 def caller(program: Path, folder: Path, *fixed: str) -> Talosctl:

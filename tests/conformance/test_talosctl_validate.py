@@ -1,7 +1,6 @@
 """The official talosctl reads what Windlass writes: machine configs, the secrets bundle, the talosconfig."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.conformance.talosctl_peer import need_talosctl
 from tests.unit.talosconfig_examples import bundle, mint, site_with
 from windlass.talosconfig.machineconfig import machine_config
 from windlass.talosconfig.talosconfig import admin_talosconfig
 
-TALOSCTL = Path.home() / ".cache" / "realclients" / "talosctl"
 VERSIONS = [("v1.12.11", "v1.35.4"), ("v1.13.9", "v1.36.3"), ("v1.13.9", "v1.31.0")]
 CLUSTERS: dict[str, dict[str, Any]] = {
     "as it is": {},
@@ -34,17 +33,10 @@ WORKER = {
     "data_disks": [{"size": 1}, {"size": 100, "mount": "longhorn"}],
 }
 
-pytestmark = pytest.mark.peer("talosctl")
-
 
 @pytest.fixture(scope="module")
 def talosctl() -> Path:
-    found = shutil.which(TALOSCTL) or shutil.which("talosctl")
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("talosctl is missing: build it with ../shared/realclients/build")
-        pytest.skip("talosctl is not here: build it with ../shared/realclients/build talosctl")
-    return Path(found)
+    return need_talosctl()
 
 
 def call(program: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.peers import missing
 from windlass.cli import main
 from windlass.cli.exits import BAD_INPUT, DONE
 from windlass.clients.git_tree import read_git_tree
@@ -16,7 +17,8 @@ from windlass.models.document import read_document
 from windlass.models.load import load_site
 from windlass.plans.adopt_site import Adoption, adopt_tofu
 
-DATA = Path(os.environ.get("WINDLASS_REFERENCE_DATA", Path(__file__).parents[3] / "shared/data"))
+NAMED = "WINDLASS_REFERENCE_DATA"
+DATA = Path(os.environ.get(NAMED, Path(__file__).parents[3] / "shared/data"))
 REAL = DATA / "reference-homelab/today/tofu"
 
 CONFIG = """\
@@ -471,10 +473,20 @@ def test_init_lists_what_it_could_not_know_and_does_not_write_over_a_file(
     assert "exists: name another file" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"the reference data is not at {DATA}")
-def test_the_real_homelab_is_adopted_and_loads_once_its_memory_is_filled_in(tmp_path: Path):
+@pytest.fixture
+def real_homelab() -> Path:
+    if not REAL.is_dir():
+        missing(
+            f"{REAL} is not there: put the reference data beside the repository, or name its folder in {NAMED}"
+        )
+    return REAL
+
+
+def test_the_real_homelab_is_adopted_and_loads_once_its_memory_is_filled_in(
+    tmp_path: Path, real_homelab: Path
+):
     path = tmp_path / "site.yaml"
-    adoption = adopt_tofu(read_tofu_folder(REAL), "home")
+    adoption = adopt_tofu(read_tofu_folder(real_homelab), "home")
     path.write_text(adoption.text)
 
     with pytest.raises(BadInputError) as error:
@@ -493,12 +505,11 @@ def test_the_real_homelab_is_adopted_and_loads_once_its_memory_is_filled_in(tmp_
     assert said.count("skew: ") == 3
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"the reference data is not at {DATA}")
-def test_the_real_homelab_asks_for_89088_mib_with_its_own_sizes(tmp_path: Path):
+def test_the_real_homelab_asks_for_89088_mib_with_its_own_sizes(tmp_path: Path, real_homelab: Path):
     path = tmp_path / "site.yaml"
     sizes = ["--memory", "controlplane=8192", "--memory", "worker=21504"]
 
-    code = main(["init", "--from-tofu", str(REAL), "--output", str(path), *sizes])
+    code = main(["init", "--from-tofu", str(real_homelab), "--output", str(path), *sizes])
 
     assert code == DONE
     site = load_site(path).site
