@@ -1,20 +1,27 @@
 """The official talosctl against simulated machines: what it asks must be answered as it expects."""
 
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
+from threading import Event
 
 import pytest
 import yaml
 
 from tests.conformance.talosctl_peer import need_talosctl
 from tests.lab.talos_fixture import Running, hardware, running
+from windlass.errors import NotReadyError
 from windlass.lab.machine import Hardware
+from windlass.waiting import Pace, wait_for
 
 CONTROL_PLANES = (hardware(11, "cp-1"), hardware(12, "cp-2"), hardware(13, "cp-3"))
 WORKER = hardware(21, "w-1")
 ALL = (*((vm, "controlplane") for vm in CONTROL_PLANES), (WORKER, "worker"))
+LIMIT = timedelta(seconds=60)
+PACE = Pace(first=timedelta(seconds=0.1), longest=timedelta(seconds=1))
 Talosctl = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -111,15 +118,42 @@ def test_services_are_listed_with_their_health(talosctl: Talosctl, lab: Running)
     assert " etcd " not in worker
 
 
+def rows(said: str) -> list[dict[str, str]]:
+    """A printed table by its own header; values may have single spaces in them."""
+    head, *lines = said.splitlines()
+    starts = [found.start() for found in re.finditer(r"\S+( \S+)*", head)]
+    ends = [*starts[1:], None]
+    return [
+        {head[i:j].strip(): line[i:j].strip() for i, j in zip(starts, ends, strict=True)}
+        for line in lines
+    ]
+
+
+def leader(lab: Running) -> str:
+    """The member that leads, as the lab itself knows it."""
+    (cluster,) = lab.look(lab.talos.guests.state)["etcd"]
+    return cluster["leader"]
+
+
 def test_etcd_lists_its_members_and_says_who_leads(talosctl: Talosctl, lab: Running):
-    node = address(lab, CONTROL_PLANES[1])
+    nodes = [address(lab, vm) for vm in CONTROL_PLANES]
 
-    members = talosctl("etcd", "members", "-n", node).stdout
-    status = talosctl("etcd", "status", "-n", node).stdout
+    members = rows(talosctl("etcd", "members", "-n", nodes[1]).stdout)
+    status = rows(talosctl("etcd", "status", "-n", ",".join(nodes)).stdout)
 
-    assert sorted(line.split()[2] for line in members.splitlines()[1:]) == ["cp-1", "cp-2", "cp-3"]
-    assert "3.6.12" in status
-    assert "false" in status
+    assert {one["HOSTNAME"]: (one["PEER URLS"], one["LEARNER"]) for one in members} == {
+        vm.name: (f"https://{node}:2380", "false")
+        for vm, node in zip(CONTROL_PLANES, nodes, strict=True)
+    }
+    by_url = {one["PEER URLS"]: one["ID"] for one in members}
+    assert len(set(by_url.values())) == 3
+    assert {one["NODE"]: one["MEMBER"] for one in status} == {
+        node: by_url[f"https://{node}:2380"] for node in nodes
+    }
+    assert {one["LEADER"] for one in status} == {leader(lab)}
+    assert {one["LEARNER"] for one in status} == {"false"}
+    assert {one["PROTOCOL"] for one in status} == {"3.6.12"}
+    assert {one["ERRORS"] for one in status} == {""}
 
 
 def test_a_worker_has_no_etcd(talosctl: Talosctl, lab: Running):
@@ -229,9 +263,9 @@ def test_from_an_empty_disk_to_etcd_with_nothing_but_talosctl(program: Path, tmp
             "--file",
             str(tmp_path / "out" / "controlplane.yaml"),
         )
-        until(lambda: talosctl_stage(talosctl, node) == "booting")
+        await_stage(talosctl, node, "booting")
         talosctl("bootstrap", "-n", node, "-e", node)
-        until(lambda: talosctl_stage(talosctl, node) == "running")
+        await_stage(talosctl, node, "running")
         again = talosctl("bootstrap", "-n", node, "-e", node, fails=True).stderr
 
         assert "v1.13.9" in insecure
@@ -253,11 +287,12 @@ def talosctl_stage(talosctl: Talosctl, node: str) -> str:
     return yaml.safe_load(said)["spec"]["stage"]
 
 
-def until(condition: Callable[[], bool]) -> None:
-    for _ in range(200):
-        if condition():
-            return
-    pytest.fail("it never came true")
+def await_stage(talosctl: Talosctl, node: str, wanted: str) -> None:
+    def probe() -> None:
+        if (said := talosctl_stage(talosctl, node)) != wanted:
+            raise NotReadyError(f"it says {said or 'nothing'}")
+
+    wait_for(f"{node} to be {wanted}", probe, timeout=LIMIT, pace=PACE, stop=Event())
 
 
 @pytest.fixture(scope="module")

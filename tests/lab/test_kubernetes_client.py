@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -44,7 +45,7 @@ def here(request: pytest.FixtureRequest) -> str:
 
 
 def name_of(request: pytest.FixtureRequest) -> str:
-    return f"n{abs(hash(request.node.nodeid)):x}"
+    return f"n{sha256(request.node.nodeid.encode()).hexdigest()[:12]}"
 
 
 def open_client(kubeconfig: Path) -> KubernetesClient:
