@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.labs import ROOT, RunningLab, running_lab
 from tests.peers import missing
@@ -69,6 +70,23 @@ def status(lab: RunningLab) -> str:
     return found[0]["status"] if found else "absent"
 
 
+def snapshots(lab: RunningLab, node: str) -> dict[str, str]:
+    """Names and descriptions, from the API itself: the collection has no module that reads them."""
+    proxmox = lab.contract["proxmox"]
+    secret = Path(proxmox["token_secret_file"]).read_text()
+    answer = requests.get(
+        f"{proxmox['url']}/api2/json/nodes/{node}/qemu/{VMID}/snapshot",
+        headers={"Authorization": f"PVEAPIToken={proxmox['token_id']}={secret}"},
+        verify=proxmox["ca_file"],
+        timeout=20,
+    )
+    answer.raise_for_status()
+    # Proxmox lists the VM as it is now among its snapshots.
+    return {
+        one["name"]: one["description"] for one in answer.json()["data"] if one["name"] != "current"
+    }
+
+
 def test_ansible_takes_a_vm_through_its_life(lab: RunningLab):
     proxmox = lab.contract["proxmox"]
     node = proxmox["hosts"][0]
@@ -84,10 +102,13 @@ def test_ansible_takes_a_vm_through_its_life(lab: RunningLab):
     module(lab, "proxmox_kvm", **kvm, state="started")
     assert status(lab) == "running"
 
-    module(lab, "proxmox_snap", vmid=VMID, snapname="before", state="present")
-    assert (
-        "before" in module(lab, "proxmox_snap", vmid=VMID, snapname="before", state="absent")["msg"]
-    )
+    snap: dict[str, Any] = {"vmid": VMID, "snapname": "before"}
+    taken = module(lab, "proxmox_snap", **snap, state="present", description="as it was")
+    assert taken["changed"]
+    assert snapshots(lab, node) == {"before": "as it was"}
+    assert not module(lab, "proxmox_snap", **snap, state="present")["changed"]
+    assert "before" in module(lab, "proxmox_snap", **snap, state="absent")["msg"]
+    assert snapshots(lab, node) == {}
 
     module(lab, "proxmox_kvm", **kvm, state="stopped", force=True)
     assert status(lab) == "stopped"
