@@ -240,7 +240,17 @@ def small_site(folder: Path) -> Path:
     """A site file with one control plane and one worker, and no GitOps."""
     path = folder / "small.yaml"
     nodes = [_node("cp", "controlplane", 11), _node("w", "worker", 21)]
-    site = {
+    path.write_text(yaml.safe_dump(_site(nodes), sort_keys=False))
+    return path
+
+
+def three_planes() -> dict[str, Any]:
+    """A site with three control planes, each on a host of its own, and nothing else."""
+    return _site([_node(f"cp-{n}", "controlplane", 10 + n, f"pve{n}") for n in (1, 2, 3)])
+
+
+def _site(nodes: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
         "name": "buoy",
         "cluster": {
             "name": "buoy",
@@ -256,12 +266,10 @@ def small_site(folder: Path) -> Path:
         "proxmox": {"storage": "local-lvm", "image_storage": "local", "bridge": "vmbr0"},
         "nodes": nodes,
     }
-    path.write_text(yaml.safe_dump(site, sort_keys=False))
-    return path
 
 
-def _node(name: str, role: str, octet: int) -> dict[str, Any]:
+def _node(name: str, role: str, octet: int, host: str = "pve1") -> dict[str, Any]:
     return {
-        "name": name, "role": role, "host": "pve1", "address": f"10.77.0.{octet}", "vmid": 700 + octet,
+        "name": name, "role": role, "host": host, "address": f"10.77.0.{octet}", "vmid": 700 + octet,
         "mac": f"bc:24:11:77:00:{octet:02x}", "cpu": 2, "memory": 2480, "disk": 20,
     }  # fmt: skip

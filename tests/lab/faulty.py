@@ -105,6 +105,14 @@ class FaultyLab(RunningLab):
     def active_faults(self) -> list[dict[str, Any]]:
         return self.json("lab", "fault", "list", "--dir", str(self.folder))["active"]
 
+    def fired(self, name: str) -> int:
+        """How often the fault did its harm; it must still be set.
+
+        A fault that is a state of the world (a lock that is shown, a quorum that is lost, a storage that is full) is
+        looked at and does not fire: there the words about it, which nothing else brings forth, are the proof.
+        """
+        return next(fault["fired"] for fault in self.active_faults() if fault["name"] == name)
+
     def requests(self, *methods: str) -> list[dict[str, Any]]:
         """What Proxmox was asked, in order; writes unless said else."""
         lines = (self.folder / "proxmox-requests.jsonl").read_text().splitlines()

@@ -21,6 +21,7 @@ from tasks.registry import Context, SiteAction
 from tasks.running import agent_of
 from tasks.talos import voting_member
 from tests.labs import RunningLab, running_lab
+from tests.sweeping import three_planes
 from windlass.engine.action import Resume
 from windlass.engine.executor import ThreadsExecutor
 from windlass.engine.journal import Journal
@@ -49,34 +50,12 @@ PACE = Pace(first=timedelta(seconds=0.1), longest=timedelta(seconds=0.2))
 SOON = timedelta(seconds=60)
 
 
-def three_control_planes(folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    path = folder / "three.yaml"
-    nodes = [
-        {
-            "name": f"cp-{n}", "role": "controlplane", "host": f"pve{n}", "address": f"10.77.0.1{n}", "vmid": 710 + n,
-            "mac": f"bc:24:11:77:00:1{n}", "cpu": 2, "memory": 2480, "disk": 20,
-        }
-        for n in (1, 2, 3)
-    ]  # fmt: skip
-    site: dict[str, Any] = {
-        "name": SITE,
-        "cluster": {
-            "name": SITE, "endpoint": "api.buoy.example", "network": "10.77.0.0/24", "gateway": "10.77.0.1",
-            "nameservers": ["10.77.0.1"], "talos": "v1.13.9", "kubernetes": "v1.34.4", "cni": "flannel",
-            "secrets": "file:secrets.yaml",
-        },
-        "proxmox": {"storage": "local-lvm", "image_storage": "local", "bridge": "vmbr0"},
-        "nodes": nodes,
-    }  # fmt: skip
-    path.write_text(yaml.safe_dump(site, sort_keys=False))
-    return path
-
-
 @contextmanager
 def lab_until(phase: str, folder: Path, network: str, speed: float) -> Generator[RunningLab]:
     """A lab with three control planes, bootstrapped as far as `phase`."""
-    site = three_control_planes(folder)
+    folder.mkdir(exist_ok=True)
+    site = folder / "three.yaml"
+    site.write_text(yaml.safe_dump(three_planes(), sort_keys=False))
     with running_lab(folder, network=network, speed=speed, more=("--site", str(site))) as lab:
         done = lab.bootstrap("--until", phase)
         assert done.returncode == 0, done.stdout + done.stderr

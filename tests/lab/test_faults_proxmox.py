@@ -25,23 +25,6 @@ def lab(tmp_path: Path) -> Generator[FaultyLab]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Generator[FaultyLab]:
-    """For what must not get as far as making anything: each test finds it as empty as it was."""
-    with faulty_lab(tmp_path_factory.mktemp("empty"), "127.57.0.0/16") as found:
-        yield found
-
-
-@pytest.fixture
-def untouched(empty: FaultyLab) -> Generator[FaultyLab]:
-    site = empty.document
-    yield empty
-    empty.heal()
-    empty.rewrite(site)
-    assert empty.oplog() == []
-    assert empty.requests() == []
-
-
 def stands_before_the_start(lab: FaultyLab) -> str:
     """An operation that made its VMs and was asked to stop; its id."""
     parked = lab.boot(*VMS, env=BEFORE_START)
@@ -76,6 +59,7 @@ def test_x2_a_task_that_ends_badly_fails_its_step_with_the_end_of_its_log(lab: F
 
     failed = lab.boot(*VMS)
 
+    assert lab.fired("pve-task-fail") == 1
     assert (failed.code, failed.state, failed.reason) == (exits.FAILED, "failed", "FAILED")
     assert f"qmcreate {PLANE} on pve1 failed: no such logical volume" in failed.message
     assert "TASK ERROR: no such logical volume" in failed.message
@@ -86,7 +70,12 @@ def test_x2_a_task_that_ends_badly_fails_its_step_with_the_end_of_its_log(lab: F
 def test_x2_warnings_are_no_failure(lab: FaultyLab):
     lab.fault("pve-task-warnings", "type=qmcreate", "count=2")
 
-    assert lab.boot(*VMS).state == "done"
+    done = lab.boot(*VMS)
+
+    ends = {task["exitstatus"] for task in lab.tasks("qmcreate")}
+    assert lab.fired("pve-task-warnings") == len(lab.tasks("qmcreate")) == 2
+    assert ends == {"WARNINGS: 2"}
+    assert (done.code, done.state) == (exits.DONE, "done")
 
 
 def test_x3_a_create_whose_answer_is_lost_is_found_by_its_task(lab: FaultyLab):
@@ -95,6 +84,7 @@ def test_x3_a_create_whose_answer_is_lost_is_found_by_its_task(lab: FaultyLab):
 
     done = lab.boot(*VMS)
 
+    assert lab.fired("pve-lost-answer") == 1
     assert (done.code, done.state) == (exits.DONE, "done")
     assert lab.count("vm_create", VM) == 1
     assert len([r for r in lab.requests("POST") if r["path"] == "/nodes/pve1/qemu"]) == 1
@@ -127,7 +117,7 @@ def test_x6_a_quorum_lost_on_the_way_ends_the_operation_before_the_next_write(la
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        ("pve-storage-full", "storage local-lvm on host pve1 has"),
+        ("pve-storage-full", "storage local-lvm on host pve1 has 0 MiB free"),
         ("pve-storage-offline", "storage local-lvm on host pve1 is not active"),
     ],
 )
@@ -156,6 +146,7 @@ def test_x8_a_stranger_who_takes_the_vmid_is_neither_adopted_nor_touched(lab: Fa
 
     stopped = lab.boot(*VMS)
 
+    assert lab.fired("pve-foreign-vm") == 1
     assert (stopped.code, stopped.state) == (exits.FAILED, "failed")
     assert f"VM {PLANE} on pve1 is not this site's plane" in stopped.message
     assert lab.vms()[str(PLANE)]["config"] == {"name": "stranger", "memory": "512"}
@@ -181,6 +172,7 @@ def test_x9_a_vm_that_was_made_without_answer_or_task_is_known_by_its_own_marks(
 
     done = lab.boot(*VMS)
 
+    assert (lab.fired("pve-lost-answer"), lab.fired("pve-lost-upid")) == (1, 1)
     assert (done.code, done.state) == (exits.DONE, "done")
     assert lab.count("vm_create", VM) == 1
     assert len([r for r in lab.requests("POST") if r["path"] == "/nodes/pve1/qemu"]) == 1
@@ -196,6 +188,7 @@ def test_x10_a_revoked_token_ends_the_operation_at_once_and_says_what_to_look_at
     refused = [r for r in lab.requests("GET", "POST")[before:] if r["status"] == 401]
     assert (failed.code, failed.state) == (exits.FAILED, "failed")
     assert "Is token windlass@pve!windlass deleted or expired?" in failed.message
+    assert lab.fired("pve-token-revoked") == len(refused)
     assert 1 <= len(refused) <= 2  # one a step that was under way, none again
     assert lab.count("vm_start", VM) == 0
 
@@ -210,6 +203,7 @@ def test_x11_whatever_the_proxy_says_a_write_is_looked_for_and_takes_place_once(
 
     done = lab.boot(*VMS)
 
+    assert lab.fired("pve-proxy-error") == 1
     assert (done.code, done.state) == (exits.DONE, "done")
     assert lab.count("vm_create", VM) == 1
     sent = [r for r in lab.requests("POST") if r["path"] == "/nodes/pve1/qemu"]
@@ -223,6 +217,7 @@ def test_x11_an_empty_success_is_no_success(lab: FaultyLab):
 
     done = lab.boot(*VMS)
 
+    assert lab.fired("pve-empty-200") == 1
     assert (done.code, done.state) == (exits.DONE, "done")
     assert lab.count("vm_start", VM) == 1
 
@@ -232,6 +227,7 @@ def test_x13_half_an_image_is_never_booted(lab: FaultyLab):
 
     failed = lab.boot(*VMS)
 
+    assert lab.fired("download-truncated") == 1
     assert (failed.code, failed.state) == (exits.FAILED, "failed")
     assert "no machine boots from it" in failed.message
     assert lab.count("vm_create", VM) == 0
@@ -248,6 +244,7 @@ def test_x13_half_an_image_that_lies_there_blocks_the_next_plan_until_it_is_remo
     lab.stranger("DELETE", f"{LOCAL}/{image}")
     done = lab.boot(*VMS)
 
+    assert lab.fired("download-truncated") == 1
     assert refused.code == exits.REFUSED
     assert f"{image.partition('/')[2]} on host pve1 has" in refused.said
     assert "remove it: no machine boots from half an image" in refused.said
