@@ -81,6 +81,12 @@ class Lab:
 
         self._loop.run(switch())
 
+    def fired(self, name: str) -> int:
+        async def look() -> int:
+            return next(fault.fired for fault in self.world.faults.active() if fault.name == name)
+
+        return self._loop.run(look())
+
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
@@ -262,6 +268,8 @@ def test_the_second_host_answers_while_the_first_shows_a_wrong_certificate(lab: 
 
     with lab.client() as pve:
         assert pve.version().startswith("9.")
+
+    assert lab.fired("tls-wrong-certificate") == 1
 
 
 def test_the_second_host_answers_while_the_first_has_no_power(lab: Lab):
