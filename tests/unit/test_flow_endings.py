@@ -1,8 +1,6 @@
 """How a flow run ends in the Prefect UI, for each way an operation can come to rest."""
 
 import logging
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -27,10 +25,8 @@ from windlass.errors import BusyError, NeedsHumanError, ParkedError, RefusedErro
 def test_the_state_of_a_run_says_how_it_ended_and_why(
     monkeypatch: pytest.MonkeyPatch, error: Exception, kind: str, name: str
 ):
-    @contextmanager
-    def fails(_site: str, _operation: str | None) -> Generator[operating.FlowOperation]:
+    def fails(_site: str, _operation: str | None) -> None:
         raise error
-        yield
 
     monkeypatch.setattr(operating, "open_operation", fails)
 
