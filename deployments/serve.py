@@ -9,6 +9,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,6 +58,7 @@ def _serve(home: Path, port: int) -> int:
     server = local_server(home, port)
     env = environment(home, server)
     os.environ.update(env)
+    shutil.rmtree(home / "tmp" / "runner_storage", ignore_errors=True)
     sys.path.insert(0, str(CHECKOUT))
     definitions = read_definitions(CHECKOUT / "prefect.yaml")
     started = ensure_server(server, env, home)

@@ -32,10 +32,13 @@ def local_server(home: Path, port: int) -> PrefectServer:
 
 def environment(home: Path, server: PrefectServer) -> dict[str, str]:
     """What every process that touches Prefect needs to see."""
-    prefect = home / "prefect"
-    prefect.mkdir(mode=0o700, exist_ok=True)
-    prefect.chmod(0o700)
+    prefect, temporary = home / "prefect", home / "tmp"
+    for folder in (prefect, temporary):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)
     return {
+        # Prefect's runner makes a folder for each of its lives, and never removes one.
+        "TMPDIR": str(temporary),
         "PREFECT_HOME": str(prefect),
         "PREFECT_API_URL": server.api_url,
         "PREFECT_API_AUTH_STRING": server.auth,

@@ -59,7 +59,7 @@ def test_a_person_is_asked_and_watches_the_phases_move(lab: FaultyLab):
     assert "Type yes to approve" in shown
     assert re.search(r"\x1b\[[0-9;]*m", shown), "no colour"
     assert re.search(r"\x1b\[\d*A", shown), "the table is drawn once and never again"
-    assert re.search(r"vms\b.*\b2/2\b", shown)
+    assert re.search(r"vms\b.*#\] 4/4", shown)
     (approval, *others) = lab.json("show", lab.json("history")[0]["id"])["approvals"]
     assert others == []
     assert "@" in approval["by"]
