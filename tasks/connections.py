@@ -4,11 +4,13 @@ import os
 import tempfile
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 from windlass.clients.factory import FactoryClient
 from windlass.clients.git import GitClient
 from windlass.clients.kubernetes import KubernetesClient, access
+from windlass.clients.kubernetes.client import Kinds
 from windlass.clients.kustomize import render
 from windlass.clients.proxmox import ProxmoxClient
 from windlass.clients.talos import TalosClient
@@ -27,13 +29,32 @@ TALOS_PORT = 50000
 RENEW = timedelta(days=30)
 
 
+class _Administrator:
+    """A site's secrets bundle, and an administrator's credentials made from it, valid for a year."""
+
+    def __init__(self, bundle: str) -> None:
+        self.bundle = SecretsBundle.from_yaml(bundle)
+        mint = Mint(os.urandom, datetime.now(UTC))
+        self.kubernetes = admin_certificate(self.bundle, mint)
+        pair = client_certificate(
+            self.bundle.os, organization=("os:admin",), common_name=None, mint=mint
+        )
+        self.talos = TalosCredentials(self.bundle.os.crt, pair.crt, pair.key)
+
+
 class Connections:
-    """Makes clients; holds none. Every client says in its user agent who it is."""
+    """Makes clients; holds none. Every client says in its user agent who it is.
+
+    The actions of one operation share it, from many threads: what is costly to make is made once.
+    """
 
     def __init__(self, loaded: LoadedSite, agent: str) -> None:
         self._loaded = loaded
         self._site = loaded.site
-        self._agent = agent
+        self.agent = agent
+        self._kinds: Kinds = {}
+        # By the text of the bundle: the file is made, and may be replaced, while an operation runs.
+        self._administrator = lru_cache(maxsize=1)(_Administrator)
 
     def proxmox(self) -> ProxmoxClient:
         spec, pace = self._site.proxmox, self._site.pace
@@ -44,22 +65,14 @@ class Connections:
             ca_file=self._loaded.resolve(spec.ca_file) if spec.ca_file else None,
             fingerprints=spec.fingerprints,
             reach=self._site.reached,
-            agent=self._agent,
+            agent=self.agent,
             probe=pace.probe,
             call=pace.call,
         )
 
     def talos(self, node: Node) -> TalosClient:
         """A client with the administrator's certificate, straight to the node."""
-        bundle = self.secrets()
-        pair = client_certificate(
-            bundle.os,
-            organization=("os:admin",),
-            common_name=None,
-            mint=Mint(os.urandom, datetime.now(UTC)),
-        )
-        credentials = TalosCredentials(bundle.os.crt, pair.crt, pair.key)
-        return self._talos(node, credentials, ())
+        return self._talos(node, self._credentials().talos, ())
 
     def maintenance(self, node: Node, pins: Collection[str] = ()) -> TalosClient:
         """A client without credentials; with `pins`, to this very certificate or to none."""
@@ -75,7 +88,7 @@ class Connections:
             node_address=str(node.address),
             credentials=credentials,
             pins=pins,
-            agent=self._agent,
+            agent=self.agent,
             probe=self._site.pace.probe,
             call=self._site.pace.call,
         )
@@ -90,16 +103,17 @@ class Connections:
 
         No kubeconfig is read: a file may be another cluster's, or out of date.
         """
-        bundle, cluster, pace = self.secrets(), self._site.cluster, self._site.pace
-        pair = admin_certificate(bundle, Mint(os.urandom, datetime.now(UTC)))
+        mine, cluster, pace = self._credentials(), self._site.cluster, self._site.pace
         opened = access(
             server=self.api_server,
             server_name=cluster.endpoint,
-            authority=bundle.kubernetes.crt,
-            certificate=pair.crt,
-            key=pair.key,
+            authority=mine.bundle.kubernetes.crt,
+            certificate=mine.kubernetes.crt,
+            key=mine.kubernetes.key,
         )
-        return KubernetesClient(opened, agent=self._agent, probe=pace.probe, call=pace.call)
+        return KubernetesClient(
+            opened, agent=self.agent, probe=pace.probe, call=pace.call, kinds=self._kinds
+        )
 
     @property
     def api_server(self) -> str:
@@ -113,7 +127,7 @@ class Connections:
             image.factory,
             ca_file=self._loaded.resolve(image.ca_file) if image.ca_file else None,
             reach=self._site.reached,
-            agent=self._agent,
+            agent=self.agent,
             deadline=self._site.pace.probe,
         )
 
@@ -140,7 +154,10 @@ class Connections:
 
     def secrets(self) -> SecretsBundle:
         """The site's secrets bundle; a file others can read is refused."""
-        return SecretsBundle.from_yaml(read_private(self.secrets_path))
+        return self._credentials().bundle
+
+    def _credentials(self) -> "_Administrator":
+        return self._administrator(read_private(self.secrets_path))
 
     @property
     def secrets_path(self) -> Path:

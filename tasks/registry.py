@@ -27,7 +27,7 @@ class Context:
 
     loaded: LoadedSite
     step: Step
-    agent: str
+    connect: Connections
     evidence: Evidence
 
 
@@ -45,8 +45,8 @@ class SiteAction(ABC):
         self.site: Site = context.loaded.site
         self.step = context.step
         self.evidence = context.evidence
-        self.agent = context.agent
-        self.connect = Connections(context.loaded, context.agent)
+        self.connect = context.connect
+        self.agent = self.connect.agent
 
     @property
     def timing(self) -> Timing:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import tasks.acceptance
@@ -16,6 +17,7 @@ import tasks.kubernetes
 import tasks.proxmox
 import tasks.site
 import tasks.talos
+from tasks.connections import Connections
 from tasks.registry import Context, make_action
 from windlass import __version__
 from windlass.engine.action import Action
@@ -127,17 +129,24 @@ class Running:
                 f"windlass approve {operation.id} --hash {operation.plan_hash}, then windlass resume {operation.id}"
             )
         resolve_all(self.loaded)
+
+        @cache
+        def connections(agent: str) -> Connections:
+            return Connections(self.loaded, agent)
+
         acting = Acting(
             journal=self.journal,
             executor=self.executor,
-            make_action=lambda step, epoch: self._action(operation, step, epoch),
+            make_action=lambda step, epoch: self._action(
+                operation, step, connections(agent_of(operation.id, epoch))
+            ),
             run=self.run,
             is_lab=site.lab,
             lease=max(SHORTEST_LEASE, LEASE / site.pace.speed),
         )
         return acting.act(operation)
 
-    def _action(self, operation: Operation, step: Step, epoch: int) -> Action:
+    def _action(self, operation: Operation, step: Step, connect: Connections) -> Action:
         def evidence(key: str) -> JsonObject:
             found = self.journal.step_state(operation.id, key).evidence
             if found is None:
@@ -146,4 +155,4 @@ class Running:
                 )
             return found
 
-        return make_action(Context(self.loaded, step, agent_of(operation.id, epoch), evidence))
+        return make_action(Context(self.loaded, step, connect, evidence))

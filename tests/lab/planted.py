@@ -95,7 +95,14 @@ class Trial:
         self.begun.append(operation.id)
 
         def made(step: Step, epoch: int) -> SiteAction:
-            return make(Context(self.loaded, step, agent_of(operation.id, epoch), no_evidence))
+            return make(
+                Context(
+                    self.loaded,
+                    step,
+                    Connections(self.loaded, agent_of(operation.id, epoch)),
+                    no_evidence,
+                )
+            )
 
         try:
             acting(

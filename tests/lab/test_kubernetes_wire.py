@@ -12,6 +12,7 @@ import pytest
 
 from tests.lab.wire_peer import Drip, Peer, Request, Reset, Says, answer, self_signed
 from windlass.clients.kubernetes import KubernetesClient, read_kubeconfig
+from windlass.clients.kubernetes.client import Kinds
 from windlass.errors import (
     AmbiguousError,
     BadInputError,
@@ -65,9 +66,11 @@ def kubeconfig(folder: Path, port: int, ca_file: Path, **cluster: Any) -> Path:
     return path
 
 
-def client(path: Path, limit_s: float = 2) -> KubernetesClient:
+def client(path: Path, limit_s: float = 2, kinds: Kinds | None = None) -> KubernetesClient:
     limit = timedelta(seconds=limit_s)
-    return KubernetesClient(read_kubeconfig(path), agent="windlass/0.1", probe=limit, call=limit)
+    return KubernetesClient(
+        read_kubeconfig(path), agent="windlass/0.1", probe=limit, call=limit, kinds=kinds
+    )
 
 
 class Api:
@@ -83,8 +86,8 @@ class Api:
     def _answer(self, request: Request) -> Says:
         return json(200, RESOURCES) if request.path == "/api/v1" else self.says(request)
 
-    def client(self, limit_s: float = 2) -> KubernetesClient:
-        return client(kubeconfig(self.folder, self.peer.port, self.ca_file), limit_s)
+    def client(self, limit_s: float = 2, kinds: Kinds | None = None) -> KubernetesClient:
+        return client(kubeconfig(self.folder, self.peer.port, self.ca_file), limit_s, kinds)
 
     @property
     def asked(self) -> list[Request]:
@@ -158,6 +161,24 @@ OWNED = {
         (write, refusal(422, "Invalid", "is invalid"), RefusedError, "Invalid"),
         (read, refusal(401, "Unauthorized", "Unauthorized"), DeniedError, "401"),
         (read, refusal(403, "Forbidden", "cannot get resource"), DeniedError, "cannot get"),
+        (
+            read,
+            refusal(404, "NotFound", "the server could not find the requested resource"),
+            NotReadyError,
+            "does not serve this now",
+        ),
+        (
+            write,
+            answer(404, "Not Found", b"404 page not found", "text/plain"),
+            NotReadyError,
+            "does not serve this now",
+        ),
+        (
+            write,
+            refusal(404, "NotFound", 'namespaces "a" not found', name="a"),
+            RefusedError,
+            'namespaces "a" not found',
+        ),
         (read, refusal(410, "Expired", "too old"), NotReadyError, "compacted"),
         (read, Reset(), UnreachableError, "no answer"),
         (write, Reset(), AmbiguousError, "may have been done"),
@@ -247,6 +268,28 @@ def test_absence_of_an_object_is_an_answer_but_absence_of_its_kind_is_not(api: A
         assert kubernetes.get("v1", "ConfigMap", "a", "c") is None
         with pytest.raises(NotReadyError, match="does not serve Secret"):
             kubernetes.get("v1", "Secret", "a", "c")
+
+
+def test_what_one_client_learned_of_the_kinds_another_need_not_ask_until_it_holds_no_more(
+    api: Api,
+):
+    kinds: Kinds = {}
+
+    def ask() -> list[str]:
+        before = len(api.peer.requests)
+        with api.client(kinds=kinds) as kubernetes:
+            kubernetes.get("v1", "ConfigMap", "a", "c")
+        return [request.path for request in api.peer.requests[before:]]
+
+    api.says = lambda _: json(200, CONFIG_MAP)
+    path = "/api/v1/namespaces/a/configmaps/c"
+    assert (ask(), ask()) == (["/api/v1", path], [path])
+
+    api.says = lambda _: refusal(404, "NotFound", "the server could not find it")
+    with pytest.raises(NotReadyError):
+        ask()
+    api.says = lambda _: json(200, CONFIG_MAP)
+    assert ask() == ["/api/v1", path]
 
 
 def test_another_server_gets_not_one_byte(tmp_path: Path, authority: Authority):

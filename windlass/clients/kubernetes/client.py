@@ -43,6 +43,9 @@ from windlass.models.plan import JsonObject
 
 T = TypeVar("T")
 
+# By group and version: each kind's plural, and whether it is namespaced.
+Kinds = dict[str, dict[str, tuple[str, bool]]]
+
 ARGO = "argoproj.io/v1alpha1"
 # What kubectl asks for at a time; a page stays far below what an API server compacts away.
 PAGE = 500
@@ -54,8 +57,19 @@ LARGEST_BODY = 256 * 1024 * 1024
 class KubernetesClient:
     """One cluster's API as one identity. One thread's; closed by it."""
 
-    def __init__(self, access: Access, *, agent: str, probe: timedelta, call: timedelta) -> None:
-        """Make no connection yet. `probe` bounds a read, `call` a write: the whole call each."""
+    def __init__(
+        self,
+        access: Access,
+        *,
+        agent: str,
+        probe: timedelta,
+        call: timedelta,
+        kinds: Kinds | None = None,
+    ) -> None:
+        """Make no connection yet. `probe` bounds a read, `call` a write: the whole call each.
+
+        Clients of one cluster may share what they learn of its `kinds`, from several threads too.
+        """
         self._probe = probe
         self._call_limit = call
         self._server = access.server
@@ -65,8 +79,7 @@ class KubernetesClient:
         self._headers = {"User-Agent": agent, "Accept": "application/json"}
         if access.token is not None:
             self._headers["Authorization"] = f"Bearer {access.token.get_secret_value()}"
-        # Kinds by group and version: names of REST paths do not change while a client lives.
-        self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
+        self._kinds: Kinds = {} if kinds is None else kinds
 
     def __enter__(self) -> Self:
         return self
@@ -217,18 +230,20 @@ class KubernetesClient:
 
     def _kind(self, api_version: str, kind: str) -> tuple[str, bool] | None:
         """Return plural and whether it is namespaced; an unknown kind is asked for anew."""
-        if kind not in self._kinds.get(api_version, {}):
+        known = self._kinds.get(api_version, {})
+        if kind not in known:
             path = _root(api_version)
             status, body = self._exchange("GET", path, limit=self._probe)
             if status == HTTPStatus.NOT_FOUND:
                 return None
             found: list[dict[str, Any]] = self._checked(status, body, "GET", path)["resources"]
-            self._kinds[api_version] = {
+            known = {
                 one["kind"]: (one["name"], one["namespaced"])
                 for one in found
                 if "/" not in one["name"]
             }
-        return self._kinds[api_version].get(kind)
+            self._kinds[api_version] = known
+        return known.get(kind)
 
     def _get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         return self._send("GET", path, query, limit=self._probe)
@@ -250,6 +265,9 @@ class KubernetesClient:
 
     def _checked(self, status: int, body: Any, method: str, path: str) -> dict[str, Any]:
         known = cast(dict[str, Any], body) if isinstance(body, dict) else None
+        if status == HTTPStatus.NOT_FOUND:
+            # Perhaps it is the path that is not there: what was learned of the kinds holds no more.
+            self._kinds.clear()
         if status >= HTTPStatus.BAD_REQUEST:
             raise translate(status, known or {}, method, path)
         if status >= HTTPStatus.MULTIPLE_CHOICES:

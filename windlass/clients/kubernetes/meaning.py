@@ -29,19 +29,27 @@ LONGEST = 2000
 def translate(status: int, body: Mapping[str, Any], method: str, path: str) -> WindlassError:
     """Return what a refusal is to Windlass. `body` is the Status object, or empty."""
     said = f"{method} {path}: {_said(status, body)}"
-    causes = causes_of(body)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return NotReadyError(f"Kubernetes is busy at {said}", after_s=_asked(body))
     if status in LOST and not str(body.get("message")).startswith(UNTYPED):
         return unanswered(method, path, _said(status, body))
-    if status == HTTPStatus.CONFLICT and body.get("reason") == "Conflict":
-        if not any(cause.get("reason") == OWNED for cause in causes):
-            # Somebody was faster: nothing changed, and a fresh read may succeed.
-            return NotReadyError(f"Kubernetes has a newer object at {said}")
-    elif status == HTTPStatus.GONE:
-        return NotReadyError(f"Kubernetes compacted the list while it was read, at {said}")
+    if passing := _passing(status, body):
+        return NotReadyError(f"Kubernetes {passing} {said}")
     denied = status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
     return (DeniedError if denied else RefusedError)(f"Kubernetes refused {said}")
+
+
+def _passing(status: int, body: Mapping[str, Any]) -> str:
+    """What is in the way, where nothing changed and another try may succeed."""
+    if status == HTTPStatus.CONFLICT and body.get("reason") == "Conflict":
+        owned = any(cause.get("reason") == OWNED for cause in causes_of(body))
+        # Somebody was faster.
+        return "" if owned else "has a newer object at"
+    details: dict[str, Any] = body.get("details") or {}
+    if status == HTTPStatus.NOT_FOUND and not details.get("name"):
+        # No object is named: a server that has just started does not serve all its kinds at once.
+        return "does not serve this now:"
+    return "compacted the list while it was read, at" if status == HTTPStatus.GONE else ""
 
 
 def unanswered(method: str, path: str, why: str) -> WindlassError:
