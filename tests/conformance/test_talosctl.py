@@ -1,17 +1,15 @@
 """The official talosctl against simulated machines: what it asks must be answered as it expects."""
 
-import os
-import re
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 import yaml
 
-from tests.conformance.talosctl_peer import need_talosctl
+from tests.conformance.talosctl_peer import Talosctl, caller, need_talosctl, rows
 from tests.lab.talos_fixture import Running, hardware, running
 from windlass.errors import NotReadyError
 from windlass.lab.machine import Hardware
@@ -22,35 +20,11 @@ WORKER = hardware(21, "w-1")
 ALL = (*((vm, "controlplane") for vm in CONTROL_PLANES), (WORKER, "worker"))
 LIMIT = timedelta(seconds=60)
 PACE = Pace(first=timedelta(seconds=0.1), longest=timedelta(seconds=1))
-Talosctl = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
 def program() -> Path:
     return need_talosctl()
-
-
-def caller(program: Path, folder: Path, *fixed: str) -> Talosctl:
-    def call(*words: str, fails: bool = False) -> subprocess.CompletedProcess[str]:
-        environment = {
-            "HOME": str(folder),
-            "PATH": os.environ["PATH"],
-            "TALOSCONFIG": str(folder / "none"),
-        }
-        done = subprocess.run(
-            [program, *words, *fixed],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            env=environment,
-        )
-        assert (done.returncode != 0) == fails, (
-            f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        )
-        return done
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -107,26 +81,30 @@ def test_short_names_of_resources_are_known(talosctl: Talosctl, lab: Running):
     assert "HostnameConfig" in config
 
 
-def test_services_are_listed_with_their_health(talosctl: Talosctl, lab: Running):
-    plane = talosctl("services", "-n", address(lab, CONTROL_PLANES[0])).stdout
-    worker = talosctl("services", "-n", address(lab, WORKER)).stdout
-
-    etcd = next(line for line in plane.splitlines() if " etcd " in line)
-    assert "Running" in etcd
-    assert "OK" in etcd
-    assert "Health check successful" in etcd
-    assert " etcd " not in worker
+ON_EVERY_MACHINE = {
+    "apid", "auditd", "containerd", "cri", "dashboard", "kubelet", "machined", "syslogd", "udevd",
+}  # fmt: skip
 
 
-def rows(said: str) -> list[dict[str, str]]:
-    """A printed table by its own header; values may have single spaces in them."""
-    head, *lines = said.splitlines()
-    starts = [found.start() for found in re.finditer(r"\S+( \S+)*", head)]
-    ends = [*starts[1:], None]
-    return [
-        {head[i:j].strip(): line[i:j].strip() for i, j in zip(starts, ends, strict=True)}
-        for line in lines
-    ]
+@pytest.mark.parametrize(
+    ("vm", "services"),
+    [(CONTROL_PLANES[0], ON_EVERY_MACHINE | {"etcd", "trustd"}), (WORKER, ON_EVERY_MACHINE)],
+    ids=["control plane", "worker"],
+)
+def test_services_are_listed_with_their_health(
+    talosctl: Talosctl, lab: Running, vm: Hardware, services: set[str]
+):
+    found = rows(talosctl("services", "-n", address(lab, vm)).stdout)
+
+    assert {one["SERVICE"] for one in found} == services
+    assert {(one["NODE"], one["STATE"]) for one in found} == {(address(lab, vm), "Running")}
+    # The dashboard has no health check; nobody knows how it is.
+    assert {one["SERVICE"]: one["HEALTH"] for one in found if one["HEALTH"] != "OK"} == {
+        "dashboard": "?"
+    }
+    assert {one["LAST EVENT"] for one in found if one["HEALTH"] == "OK"} == {
+        "Health check successful"
+    }
 
 
 def leader(lab: Running) -> str:
@@ -246,53 +224,53 @@ def test_from_an_empty_disk_to_etcd_with_nothing_but_talosctl(program: Path, tmp
     vm = hardware(11, "cp-1")
     with running(tmp_path / "lab", loopback="127.24.0.0/16") as lab:
         node = address(lab, vm)
-        talosctl = caller(program, tmp_path)
-        talosctl(
-            "gen", "config", "demo", f"https://{node}:6443", "--output-dir", str(tmp_path / "out")
-        )
-        talosctl = caller(program, tmp_path, "--talosconfig", str(tmp_path / "out" / "talosconfig"))
+        file = tmp_path / "out" / "controlplane.yaml"
+        bare = caller(program, tmp_path)
+        bare("gen", "config", "demo", f"https://{node}:6443", "--output-dir", str(file.parent))
+        talosctl = caller(
+            program, tmp_path, "--talosconfig", str(file.parent / "talosconfig"), "-n", node, "-e", node
+        )  # fmt: skip
         lab.run(lab.talos.guests.power_on(vm))
         lab.run(lab.talos.stage(vm, "maintenance"))
-        insecure = talosctl("version", "--insecure", "-n", node, "-e", node).stdout
 
-        talosctl(
-            "apply-config",
-            "--insecure",
-            "-n",
-            node,
-            "--file",
-            str(tmp_path / "out" / "controlplane.yaml"),
-        )
-        await_stage(talosctl, node, "booting")
-        talosctl("bootstrap", "-n", node, "-e", node)
-        await_stage(talosctl, node, "running")
-        again = talosctl("bootstrap", "-n", node, "-e", node, fails=True).stderr
+        insecure = talosctl("version", "--insecure").stdout
+        talosctl("apply-config", "--insecure", "--file", str(file))
+        await_stage(talosctl, "booting")
+        second = talosctl("apply-config", "--insecure", "--file", str(file), fails=True).stderr
+        talosctl("bootstrap")
+        await_stage(talosctl, "running")
+        again = talosctl("bootstrap", fails=True).stderr
 
         assert "v1.13.9" in insecure
+        # A configured machine wants a certificate, which --insecure has not.
+        assert "code = Unavailable desc = connection error" in second
         assert "code = AlreadyExists desc = etcd data directory is not empty" in again
-        assert (
-            "controlplane"
-            in talosctl("get", "machinetype", "-n", node, "-e", node, "-o", "yaml").stdout
-        )
+        assert applied(talosctl) == next(yaml.safe_load_all(file.read_text()))
+        (member,) = rows(talosctl("etcd", "members").stdout)
+        assert member["PEER URLS"] == f"https://{node}:2380"
 
 
-def talosctl_stage(talosctl: Talosctl, node: str) -> str:
+def applied(talosctl: Talosctl) -> Any:
+    """The config that the machine says it runs."""
+    said = talosctl("get", "mc", "v1alpha1", "-o", "yaml").stdout
+    return next(yaml.safe_load_all(yaml.safe_load(said)["spec"]))
+
+
+def stage(talosctl: Talosctl) -> str:
     """What the machine says, or nothing while it does not answer."""
     try:
-        said = talosctl(
-            "get", "machinestatus", "machine", "-o", "yaml", "-n", node, "-e", node
-        ).stdout
+        said = talosctl("get", "machinestatus", "machine", "-o", "yaml").stdout
     except AssertionError:
         return ""
     return yaml.safe_load(said)["spec"]["stage"]
 
 
-def await_stage(talosctl: Talosctl, node: str, wanted: str) -> None:
+def await_stage(talosctl: Talosctl, wanted: str) -> None:
     def probe() -> None:
-        if (said := talosctl_stage(talosctl, node)) != wanted:
+        if (said := stage(talosctl)) != wanted:
             raise NotReadyError(f"it says {said or 'nothing'}")
 
-    wait_for(f"{node} to be {wanted}", probe, timeout=LIMIT, pace=PACE, stop=Event())
+    wait_for(f"the machine to be {wanted}", probe, timeout=LIMIT, pace=PACE, stop=Event())
 
 
 @pytest.fixture(scope="module")
@@ -306,21 +284,36 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield lab
 
 
-def test_health_finds_nothing_wrong(program: Path, whole: Running, tmp_path: Path):
-    nodes = [address(whole, vm) for vm, _ in ALL]
-    (tmp_path / "talosconfig").write_text(
-        whole.look(lambda: whole.talos.cluster.talosconfig(nodes[:1], nodes[:1]))
+def health(program: Path, lab: Running, home: Path, patience: str, *, fails: bool = False) -> str:
+    nodes = [address(lab, vm) for vm, _ in ALL]
+    (home / "talosconfig").write_text(
+        lab.look(lambda: lab.talos.cluster.talosconfig(nodes[:1], nodes[:1]))
     )
-    talosctl = caller(program, tmp_path, "--talosconfig", str(tmp_path / "talosconfig"))
-
-    said = talosctl(
-        "health", "--server=false", "--wait-timeout", "50s", "--control-plane-nodes", ",".join(nodes[:3]),
-        "--worker-nodes", nodes[3], "--k8s-endpoint", nodes[0],
+    talosctl = caller(program, home, "--talosconfig", str(home / "talosconfig"))
+    return talosctl(
+        "health", "--server=false", "--wait-timeout", patience, "--control-plane-nodes", ",".join(nodes[:3]),
+        "--worker-nodes", nodes[3], "--k8s-endpoint", nodes[0], fails=fails,
     ).stderr  # fmt: skip
+
+
+def test_health_finds_nothing_wrong(program: Path, whole: Running, tmp_path: Path):
+    said = health(program, whole, tmp_path, "50s")
 
     assert "waiting for coredns to report ready: OK" in said
     assert "waiting for all k8s nodes to report schedulable: OK" in said
     assert "SKIP" not in said
+
+
+def test_health_sees_a_worker_that_is_off(program: Path, whole: Running, tmp_path: Path):
+    whole.run(whole.talos.guests.power_off(WORKER.vmid))
+    try:
+        said = health(program, whole, tmp_path, "8s", fails=True)
+    finally:
+        whole.run(whole.talos.guests.power_on(WORKER))
+        whole.run(whole.talos.stage(WORKER, "running", client=whole.talos.cluster.client()))
+
+    assert "waiting for etcd members to be control plane nodes: OK" in said
+    assert f"* {address(whole, WORKER)}: rpc error: code = Unavailable" in said
 
 
 def test_reboot_of_the_leading_control_plane_ends_with_a_healthy_machine(

@@ -25,7 +25,8 @@ CLUSTERS: dict[str, dict[str, Any]] = {
         "schematic": {"extensions": ["siderolabs/qemu-guest-agent"], "kernel_args": ["net.ifnames=0"]},
     },
 }  # fmt: skip
-WORKER = {
+# What a node of either role may have beside what every node has.
+FULL = {
     "gpus": ["gpu-0"],
     "kernel_modules": ["nvidia", "nvidia_uvm", "nvidia_drm"],
     "labels": {"gpu": "true"},
@@ -52,10 +53,10 @@ def test_talosctl_accepts_every_config(
     talosctl: Path, tmp_path: Path, cluster: str, talos: str, kubernetes: str
 ):
     wanted = CLUSTERS[cluster] | {"talos": talos, "kubernetes": kubernetes}
-    site = site_with(wanted, w_1=WORKER)
+    site = site_with(wanted, cp_1=FULL, w_1=FULL)
     said: list[str] = []
 
-    for node in (site.node("cp-0"), site.node("w-0"), site.node("w-1")):
+    for node in (site.node(name) for name in ("cp-0", "cp-1", "w-0", "w-1")):
         file = tmp_path / f"{node.name}.yaml"
         file.write_text(machine_config(site, node, bundle(), ["127.13.0.1"]))
         for mode in ("metal", "cloud"):
@@ -65,16 +66,44 @@ def test_talosctl_accepts_every_config(
     assert all(line.startswith("0 ") and "is valid" in line for line in said), said
 
 
-def test_talosctl_refuses_what_it_does_not_know(talosctl: Path, tmp_path: Path):
-    site = site_with({})
+@pytest.mark.parametrize("name", ["cp-1", "w-1"])
+def test_what_is_validated_has_what_a_node_may_have(name: str):
+    """An accepted config proves nothing about a part that is not in it."""
+    site = site_with({}, cp_1=FULL, w_1=FULL)
+
+    main, hostname, volume = yaml.safe_load_all(machine_config(site, site.node(name), bundle()))
+
+    machine = main["machine"]
+    assert [one["name"] for one in machine["kernel"]["modules"]] == FULL["kernel_modules"]
+    assert machine["nodeLabels"]["gpu"] == "true"
+    assert machine["nodeTaints"] == {"gpu": "true:NoSchedule"}
+    assert ("vip" in machine["network"]["interfaces"][0]) == (name == "cp-1")
+    assert hostname["hostname"] == name
+    assert (volume["kind"], volume["name"]) == ("UserVolumeConfig", "longhorn")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "says"),
+    [
+        ("certSANs:", "certSands:", "certSands"),
+        ("disk.dev_path ==", "disk.path ==", "undefined field 'path'"),
+        ("minSize: 101888MiB", "minSize: plenty", "error decoding UserVolumeConfig"),
+        ("auto: 'off'", "autos: 'off'", "autos"),
+    ],
+)
+def test_talosctl_refuses_what_it_does_not_know(
+    talosctl: Path, tmp_path: Path, right: str, wrong: str, says: str
+):
+    site = site_with({}, cp_1=FULL)
     file = tmp_path / "cp.yaml"
-    text = machine_config(site, site.node("cp-0"), bundle())
-    file.write_text(text.replace("certSANs:", "certSands:", 1))
+    text = machine_config(site, site.node("cp-1"), bundle())
+    file.write_text(text.replace(right, wrong, 1))
 
     done = call(talosctl, tmp_path, "validate", "--mode", "metal", "-c", str(file))
 
+    assert right in text
     assert done.returncode != 0
-    assert "certSands" in done.stderr
+    assert says in done.stderr
 
 
 def test_talosctl_makes_configs_from_our_secrets(talosctl: Path, tmp_path: Path):
