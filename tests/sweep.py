@@ -17,15 +17,21 @@ from itertools import repeat
 from pathlib import Path
 from queue import SimpleQueue
 
-import yaml
-
-from tests.labs import SPEED, RunningLab, running_lab
-from tests.sweeping import Chain, Point, plan_of, points_of, sample_of, small_site, swept
+from tests.labs import SPEED, running_lab
+from tests.sweeping import (
+    Chain,
+    Point,
+    one_call_at_a_time,
+    plan_of,
+    points_of,
+    sample_of,
+    small_site,
+    swept,
+)
 from windlass.engine.failpoints import PHASES
 
 NETWORKS = ("127.53.0.0/16", "127.54.0.0/16", "127.55.0.0/16")
 ROUNDS = 3
-ALONE = {"proxmox": 1, "talos": 1, "kubernetes": 1, "per_host": 1, "per_storage": 1}
 # What one kill and its resume took on two busy cores.
 SECONDS_A_POINT = 6.0
 
@@ -58,7 +64,7 @@ class Sweep:
                 self.folder / name, network=network, speed=self.speed, more=self._like()
             ) as lab:
                 if alone:
-                    _one_call_at_a_time(lab)
+                    one_call_at_a_time(lab)
                 return _told(swept(name, lab, points))
         finally:
             self.networks.put(network)
@@ -82,11 +88,6 @@ class Sweep:
 
     def _like(self) -> tuple[str, ...]:
         return ("--site", str(self.site)) if self.site else ()
-
-
-def _one_call_at_a_time(lab: RunningLab) -> None:
-    site = yaml.safe_load(lab.site_file.read_text())
-    lab.site_file.write_text(yaml.safe_dump(site | {"parallel": ALONE}, sort_keys=False))
 
 
 def _told(chain: Chain) -> Chain:

@@ -30,6 +30,7 @@ ONCE = (
     "vm_create", "vm_start", "download", "apply_config", "install", "bootstrap", "kubernetes.patch",
     "kubernetes.create", "kubernetes.delete",
 )  # fmt: skip
+ALONE = {"proxmox": 1, "talos": 1, "kubernetes": 1, "per_host": 1, "per_storage": 1}
 # A step that died three times is not tried again by itself: the run parks, and a person resumes it.
 PARKED = 4
 
@@ -159,7 +160,7 @@ def _wrong_journal(lab: RunningLab, steps: set[str]) -> Iterator[str]:
         yield f"the lock is still held: {holder}"
     if SiteLock(journal, operation.site).is_held():
         yield "the lock's file is still locked"
-    if left := _processes_of(lab.home):
+    if left := processes_of(lab.home):
         yield f"still running: {left}"
     verify = lab.windlass("verify")
     if verify.returncode != 0:
@@ -220,7 +221,7 @@ def _wrong_to_the_observer(lab: RunningLab) -> Iterator[str]:
         yield f"the observer: {said.stdout[-3000:]}{said.stderr[-1500:]}"
 
 
-def _processes_of(home: Path) -> list[str]:
+def processes_of(home: Path) -> list[str]:
     """Processes that work in this WINDLASS_HOME; the lab's own are started with it too, and stay."""
     wanted = f"WINDLASS_HOME={home}".encode()
     found: list[str] = []
@@ -247,6 +248,12 @@ def small_site(folder: Path) -> Path:
 def three_planes() -> dict[str, Any]:
     """A site with three control planes, each on a host of its own, and nothing else."""
     return _site([_node(f"cp-{n}", "controlplane", 10 + n, f"pve{n}") for n in (1, 2, 3)])
+
+
+def one_call_at_a_time(lab: RunningLab) -> None:
+    """What runs beside a step that dies, dies too, and the breaker counts it: nothing does from now on."""
+    site = yaml.safe_load(lab.site_file.read_text())
+    lab.site_file.write_text(yaml.safe_dump(site | {"parallel": ALONE}, sort_keys=False))
 
 
 def _site(nodes: list[dict[str, Any]]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -60,7 +61,7 @@ def test_an_answer_without_the_right_hash_is_no_approval(served: Serving, given:
 
     assert said["status"] == "REJECT"
     assert not served.journal.is_approved(operation.id)
-    _cancel(served, run)
+    served.cancel(run)
     assert served.end_of(run)[0] == "CANCELLED"
     assert served.lab.effects() == []
 
@@ -146,24 +147,46 @@ def test_a_new_run_with_a_done_operation_does_nothing_again(
     assert served.lab.effects() == before
 
 
-def test_a_browser_shows_the_run(served: Serving, booted: tuple[str, Any]):
+def test_a_browser_shows_each_run_by_its_name_and_state(served: Serving, booted: tuple[str, Any]):
+    done, operation = booted
+    failed = served.run(mode="plan", operation="nowhere")
+    assert served.end_of(failed)[0] == "FAILED"
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+
+    with _browser(served) as page:
+        _look(page, served, done, "bootstrap-done.png")
+        page.get_by_text(f"{len(operation.plan.steps)} Task runs").wait_for()
+        assert _shown(page) == ["buoy: bootstrap, apply", "Completed"]
+
+        _look(page, served, failed, "bootstrap-failed.png")
+        assert _shown(page) == ["buoy: bootstrap, plan", "Failed"]
+
+
+def _look(page: Any, served: Serving, run: str, picture: str) -> None:
+    """The page of a run, once it says what the server says of it."""
+    found = served.patiently("GET", f"/flow_runs/{run}")
+    page.goto(f"{served.api.ui}/runs/flow-run/{run}", wait_until="domcontentloaded")
+    for text in (found["name"], found["state"]["name"]):
+        page.get_by_text(text, exact=True).first.wait_for()
+    page.screenshot(path=str(ARTIFACTS / picture))
+
+
+def _shown(page: Any) -> list[str]:
+    """Which names and states of this site's runs are on the page, each by itself."""
+    words = ("buoy: bootstrap, apply", "buoy: bootstrap, plan", "Completed", "Failed")
+    return [word for word in words if page.get_by_text(word, exact=True).count()]
+
+
+@contextmanager
+def _browser(served: Serving) -> Generator[Any]:
+    """A page of a browser that has the server's password."""
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - it starts a driver of its own
+
     chromium = shutil.which("chromium")
     if chromium is None:
         if os.environ.get("CI") == "true":
             pytest.fail("chromium is not installed")
         pytest.skip("chromium is not installed: apt-get install chromium")
-    run, operation = booted
-    ARTIFACTS.mkdir(parents=True, exist_ok=True)
-
-    text = _look(chromium, served, f"/runs/flow-run/{run}", ARTIFACTS / "bootstrap-run.png")
-
-    assert "bootstrap" in text
-    assert operation.plan.steps[0].key in text or "Completed" in text
-
-
-def _look(chromium: str, served: Serving, path: str, picture: Any) -> str:
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - it starts a driver of its own
-
     options = [
         "--no-sandbox",
         "--disable-gpu",
@@ -174,14 +197,9 @@ def _look(chromium: str, served: Serving, path: str, picture: Any) -> str:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=options)
         page = browser.new_page(viewport={"width": 1600, "height": 1100})
-        user = served.api.auth
-        page.add_init_script(f"localStorage.setItem('prefect-password', btoa('{user}'))")
-        page.goto(served.api.ui + path, wait_until="domcontentloaded")
-        page.wait_for_timeout(6000)
-        page.screenshot(path=str(picture))
-        text = page.inner_text("body")
+        page.add_init_script(f"localStorage.setItem('prefect-password', btoa('{served.api.auth}'))")
+        yield page
         browser.close()
-    return text
 
 
 def _artifacts(served: Serving, run: str) -> list[str]:
@@ -189,11 +207,3 @@ def _artifacts(served: Serving, run: str) -> list[str]:
         "POST", "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}}
     )
     return [one["key"] for one in found]
-
-
-def _cancel(served: Serving, run: str) -> None:
-    served.patiently(
-        "POST",
-        f"/flow_runs/{run}/set_state",
-        {"state": {"type": "CANCELLING", "name": "Cancelling"}},
-    )
