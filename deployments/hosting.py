@@ -39,6 +39,11 @@ logger = logging.getLogger(__name__)
 SILENT_RUNS = "windlass-end-silent-runs"
 # Three heartbeats of 30 s: fewer would end runs whose machine was only busy.
 SILENCE = timedelta(seconds=90)
+# After each of these silence is death. Any other event takes the watch away until the next of these comes: with
+# heartbeats alone, a run that died between its approval and its next heartbeat would run for ever.
+SIGNS_OF_LIFE = frozenset(
+    f"prefect.flow-run.{said}" for said in ("Pending", "Submitting", "Running", "heartbeat")
+)
 PARALLEL_RUNS = 10
 
 
@@ -85,7 +90,7 @@ def end_silent_runs() -> None:
     Automation(
         name=SILENT_RUNS,
         trigger=EventTrigger(
-            after={"prefect.flow-run.heartbeat"},
+            after=set(SIGNS_OF_LIFE),
             expect={"prefect.flow-run.*"},
             for_each={"prefect.resource.id"},
             match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
@@ -98,7 +103,10 @@ def end_silent_runs() -> None:
                 name="Crashed",
                 force=False,
                 state=StateType.CRASHED,
-                message="No heartbeat for 90 s. The journal knows how far it came: retry this run, or windlass resume.",
+                message=(
+                    "No sign of life for 90 s. The journal knows how far it came: "
+                    "retry this run, or windlass resume."
+                ),
             )
         ],
     ).create()
