@@ -1,7 +1,7 @@
 """The route table: every call that the simulated Proxmox VE serves, with its parameters and its permission."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ from windlass.lab.oplog import Actor
 from windlass.lab.proxmox.access import Identity
 from windlass.lab.proxmox.checks import Check
 from windlass.lab.proxmox.parameters import Parameter, table
+from windlass.lab.proxmox.refusals import Refusal
 
 if TYPE_CHECKING:
     from windlass.lab.proxmox.datacenter import Datacenter
@@ -51,7 +52,10 @@ Handler = Callable[[Call], Awaitable[Any]]
 
 @dataclass(frozen=True)
 class Route:
-    """One method on one path. `token` says whether API tokens may use it, `login` whether a login is needed."""
+    """One method on one path. `token` says whether API tokens may use it, `login` whether a login is needed.
+
+    `lacks` are parameters that mean something in Proxmox VE and nothing here.
+    """
 
     method: str
     path: str
@@ -61,6 +65,13 @@ class Route:
     handler: Handler
     token: bool = True
     login: bool = True
+    lacks: tuple[str, ...] = ()
+
+    def check_lacks(self, given: Mapping[str, Any]) -> None:
+        """Raises: Refusal 501, by name, for what is asked of the lab and not done by it."""
+        asked = [name for name in self.lacks if given.get(name)]
+        if asked:
+            raise Refusal(f"the lab does not obey {', '.join(asked)}", status=501)
 
 
 ROUTES: list[Route] = []
@@ -78,6 +89,7 @@ def serves(
     *,
     token: bool = True,
     login: bool = True,
+    lacks: tuple[str, ...] = (),
 ) -> Callable[[Handler], Handler]:
     """Register a handler. Path parameters get their types from their names; `{volume}` takes the rest of the path."""
 
@@ -88,7 +100,9 @@ def serves(
         )
         own = table(parameters) if isinstance(parameters, str) else parameters
         wanted = table(" ".join(f"{name}:{_PATH_TYPES[name]}" for name in names)) | own
-        ROUTES.append(Route(method, path, re.compile(shape), wanted, check, handler, token, login))
+        ROUTES.append(
+            Route(method, path, re.compile(shape), wanted, check, handler, token, login, lacks)
+        )
         return handler
 
     return register

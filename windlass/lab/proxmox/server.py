@@ -106,6 +106,7 @@ class Api:
         self._proxy(raw.get("node") if "node" in in_path else None)
         actor = Actor.of_user_agent(request.headers.get("User-Agent", ""))
         call = Call(self._dc, identity, actor, self._host, verify(raw, route.parameters))
+        route.check_lacks(call.given)
         return await route.handler(call), call.extra
 
     def _authenticate(self, request: web.BaseRequest, route: Route | None) -> Identity:

@@ -41,6 +41,12 @@ def check_options(call: Call, options: Iterable[str], given: Mapping[str, Any], 
             _check_one(call, option, str(given.get(option, "")), vmid)
 
 
+def check_skiplock(call: Call) -> None:
+    """Raises: Refusal 400, somebody else than root wants to pass a lock."""
+    if call.flag("skiplock") and not call.identity.is_root:
+        raise bad_parameter("skiplock", "Only root may use this option.")
+
+
 def _check_one(call: Call, option: str, value: str, vmid: int) -> None:
     privilege = PRIVILEGE[option]
     if DRIVE.fullmatch(option) and "media=cdrom" in value and "cloudinit" not in value:

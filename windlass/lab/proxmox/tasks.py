@@ -130,6 +130,23 @@ class Tasks:
         ended = {"exitstatus": status, "endtime": int(self._world.clock.time()), "log": log}
         self._section[upid] = {**doc, **ended}
 
+    async def unless_ended(self, upid: str, seconds: int, blame: str) -> str | None:
+        """The UPID; None where the task has ended well within so many seconds.
+
+        Raises:
+            Refusal: it has ended badly by then; the text begins with `blame`.
+        """
+        worker = self._workers.get(upid)
+        if not seconds or worker is None:
+            return upid
+        await asyncio.wait([worker], timeout=self._world.clock.real(seconds))
+        status = self._section[upid].get("exitstatus")
+        if status is None:
+            return upid
+        if status != "OK" and not status.startswith("WARNINGS: "):
+            raise Refusal(f"{blame}{status}")
+        return None
+
     def find(self, node: str, upid: str) -> Document:
         """The task's document.
 

@@ -22,6 +22,7 @@ async def ticket_form(_call: Call) -> Any:
 @serves(
     "POST", "/access/ticket", everybody,
     "username:s(64) password:s realm?:s new-format?:b otp?:s path?:s privs?:s tfa-challenge?:s", token=False, login=False,
+    lacks=("otp", "tfa-challenge"),
 )  # fmt: skip
 async def ticket(call: Call) -> Any:
     name = call.text("username")
@@ -83,19 +84,24 @@ def _shown_user(access: Access, name: str) -> dict[str, Any]:
     }
 
 
-@serves("GET", "/access/users", everybody, "enabled?:b full?:b")
+@serves("GET", "/access/users", everybody, "enabled?:b full?:b", lacks=("full",))
 async def users(call: Call) -> Any:
     access = call.dc.access
     sees_all = access.may(call.identity, "/access/groups", "User.Modify") or access.may(
         call.identity, "/access/groups", "Sys.Audit"
     )
-    names = [name for name in access.users if sees_all or name == call.identity.user]
+    names = [
+        name for name, doc in access.users.items()
+        if (sees_all or name == call.identity.user)
+        and ("enabled" not in call.given or call.flag("enabled") == bool(doc["enable"]))
+    ]  # fmt: skip
     return [{"userid": name, **_shown_user(access, name)} for name in names]
 
 
 @serves(
     "POST", "/access/users", both(perm("/access/realm/pve", "Realm.AllocateUser"), _MODIFY),
     "userid:userid comment?:s email?:s enable?:b expire?:i(0..) firstname?:s groups?:s keys?:s lastname?:s password?:s(64)",
+    lacks=("groups", "keys"),
 )  # fmt: skip
 async def create_user(call: Call) -> Any:
     name = call.text("userid")

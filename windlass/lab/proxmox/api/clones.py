@@ -20,6 +20,7 @@ _OWN = ("smbios1", "vmgenid", "meta", "template", "lock")
     both(vm("VM.Clone"), either(perm("/vms/{newid}", "VM.Allocate"), perm("/pool/{pool}", "VM.Allocate"))),
     "newid:vmid bwlimit?:i(0..) description?:s format?:{raw|qcow2|vmdk} full?:b name?:dns-name pool?:poolid"
     " snapname?:snapname storage?:storage target?:node",
+    lacks=("bwlimit",),
 )  # fmt: skip
 async def clone(call: Call) -> Any:
     dc, newid = call.dc, call.number("newid")

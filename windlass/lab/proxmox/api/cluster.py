@@ -180,12 +180,29 @@ async def update_pool(call: Call) -> Any:
     for vmid in given:
         if not access.may(call.identity, f"/vms/{vmid}", "VM.Allocate"):
             raise forbidden(f"/vms/{vmid}, VM.Allocate")
+    if not call.flag("delete"):
+        _leave_others(call, given)
     members = [v for v in doc["vms"] if v not in given]
     members += [] if call.flag("delete") else given
     access.pools[name] = {"comment": call.text("comment", doc["comment"]), "vms": members}
     call.dc.world.oplog.append(
         "pool_update", f"pool/{name}", before=doc["vms"], after=members, actor=call.actor
     )
+
+
+def _leave_others(call: Call, vmids: list[int]) -> None:
+    """A VM is in one pool only."""
+    pools, name = call.dc.access.pools, call.text("poolid")
+    others = {
+        pool: doc for pool, doc in pools.items() if pool != name and set(doc["vms"]) & set(vmids)
+    }
+    for pool, doc in others.items():
+        if not call.flag("allow-move"):
+            taken = next(vmid for vmid in vmids if vmid in doc["vms"])
+            raise Refusal(
+                f"update pools failed: VM {taken} belongs already to pool '{pool}' and 'allow-move' is not set"
+            )
+        pools[pool] = {**doc, "vms": [vmid for vmid in doc["vms"] if vmid not in vmids]}
 
 
 @serves("DELETE", "/pools", both(perm("/pool/{poolid}", "Pool.Allocate")), "poolid:poolid")

@@ -13,6 +13,10 @@ _READ = either(
 )
 
 
+# The class of every device there is.
+_GPU = "0x030000"
+
+
 @serves(
     "GET",
     "/nodes/{node}/hardware/pci",
@@ -20,12 +24,18 @@ _READ = either(
     "pci-class-blacklist?:s verbose?:b",
 )
 async def hardware(call: Call) -> Any:
+    unwanted = [f"0x{one}" for one in call.text("pci-class-blacklist").split(",") if one]
+    if _GPU.startswith(tuple(unwanted)):
+        return []
+    found = devices(call.dc.host(call.node)).values()
+    if not call.flag("verbose", default=True):
+        return [{"id": device.path} for device in found]
     return [
         {
-            "id": device.path, "class": "0x030000", "vendor": device.vendor, "device": device.device,
+            "id": device.path, "class": _GPU, "vendor": device.vendor, "device": device.device,
             "iommugroup": device.iommu_group, "vendor_name": "NVIDIA Corporation", "device_name": device.name,
         }
-        for device in devices(call.dc.host(call.node)).values()
+        for device in found
     ]  # fmt: skip
 
 
@@ -79,6 +89,7 @@ async def mapping(call: Call) -> Any:
     MAPPING,
     perm("/mapping/pci", "Mapping.Modify"),
     "id:config-id map:a description?:s live-migration-capable?:b mdev?:b",
+    lacks=("live-migration-capable", "mdev"),
 )
 async def create(call: Call) -> Any:
     name = call.text("id")

@@ -7,8 +7,9 @@ from typing import Any
 from windlass.lab.proxmox.api.qemu import VM
 from windlass.lab.proxmox.checks import vm
 from windlass.lab.proxmox.datacenter import Datacenter
-from windlass.lab.proxmox.refusals import Refusal, bad_parameter
+from windlass.lab.proxmox.refusals import Refusal
 from windlass.lab.proxmox.routing import Call, serves
+from windlass.lab.proxmox.settings import check_skiplock
 from windlass.lab.proxmox.tasks import Say
 from windlass.lab.proxmox.vms import Vm
 
@@ -40,8 +41,7 @@ async def current(call: Call) -> Any:
 def _spawn(call: Call, kind: str, act: Callable[[Vm], Awaitable[None]], verb: str) -> str:
     """A task that holds the lock file and acts on a VM whose configuration is not locked."""
     dc = call.dc
-    if call.flag("skiplock") and not call.identity.is_root:
-        raise bad_parameter("skiplock", "Only root may use this option.")
+    check_skiplock(call)
     dc.vms.get(call.node, call.vmid)
 
     async def work(_say: Say) -> None:
@@ -64,6 +64,7 @@ def _power(found: Vm) -> str:
     "POST", f"{STATUS}/start", vm("VM.PowerMgmt"),
     "force-cpu?:s machine?:s migratedfrom?:node migration_network?:s migration_type?:{secure|insecure} skiplock?:b"
     " stateuri?:s(128) targetstorage?:s timeout?:i(0..)",
+    lacks=("force-cpu", "machine", "migratedfrom", "migration_network", "migration_type", "stateuri", "targetstorage"),
 )  # fmt: skip
 async def start(call: Call) -> Any:
     call.dc.check_quorum()
@@ -79,6 +80,7 @@ async def start(call: Call) -> Any:
 @serves(
     "POST", f"{STATUS}/stop", vm("VM.PowerMgmt"),
     "keepActive?:b migratedfrom?:node overrule-shutdown?:b skiplock?:b timeout?:i(0..)",
+    lacks=("keepActive", "migratedfrom"),
 )  # fmt: skip
 async def stop(call: Call) -> Any:
     if call.flag("overrule-shutdown"):
@@ -102,6 +104,7 @@ async def stop(call: Call) -> Any:
     f"{STATUS}/shutdown",
     vm("VM.PowerMgmt"),
     "forceStop?:b keepActive?:b skiplock?:b timeout?:i(0..)",
+    lacks=("keepActive",),
 )
 async def shutdown(call: Call) -> Any:
     if call.dc.vms.get(call.node, call.vmid).paused:

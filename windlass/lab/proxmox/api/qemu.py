@@ -14,6 +14,7 @@ from windlass.lab.proxmox.settings import (
     MAY_CONFIGURE,
     check_boot,
     check_options,
+    check_skiplock,
     default_boot,
     normalised,
     options_in,
@@ -32,6 +33,7 @@ _CREATE = OPTIONS | table(
 _UPDATE = OPTIONS | table(
     "delete?:s digest?:s(64) force?:b revert?:s skiplock?:b import-working-storage?:storage"
 )
+_NOT_OBEYED = ("import-working-storage",)
 ALLOCATE = either(vm("VM.Allocate"), perm("/pool/{pool}", "VM.Allocate"))
 
 
@@ -55,12 +57,14 @@ async def index(_call: Call) -> Any:
 # Create
 
 
-@serves("POST", QEMU, ALLOCATE, _CREATE)
+@serves(
+    "POST", QEMU, ALLOCATE, _CREATE,
+    lacks=("archive", "bwlimit", "ha-managed", "import-working-storage", "live-restore", "storage"),
+)  # fmt: skip
 async def create(call: Call) -> Any:
     dc, node, vmid = call.dc, call.node, call.vmid
     dc.check_quorum()
-    if call.text("archive"):
-        raise Refusal("the lab does not restore backups", status=501)
+    _need("archive", call, "force", "unique")
     dc.check_pool(call.text("pool"))
     asked = options_in(call.given)
     check_options(call, asked, asked, vmid)
@@ -179,24 +183,38 @@ async def pending(call: Call) -> Any:
     return [*rows, {"key": "digest", "value": found.digest}]
 
 
-@serves("PUT", f"{VM}/config", MAY_CONFIGURE, _UPDATE)
+def _need(needed: str, call: Call, *given: str) -> None:
+    """Raises: Refusal 400, one of these parameters makes no sense without another."""
+    for name in given:
+        if name in call.given and needed not in call.given:
+            raise bad_parameter(needed, f"missing property - '{name}' requires this property")
+
+
+@serves("PUT", f"{VM}/config", MAY_CONFIGURE, _UPDATE, lacks=_NOT_OBEYED)
 async def update(call: Call) -> Any:
     await _update(call)
 
 
-@serves("POST", f"{VM}/config", MAY_CONFIGURE, _UPDATE | table("background_delay?:i(1..30)"))
+@serves(
+    "POST", f"{VM}/config", MAY_CONFIGURE, _UPDATE | table("background_delay?:i(1..30)"),
+    lacks=_NOT_OBEYED,
+)  # fmt: skip
 async def update_in_background(call: Call) -> Any:
     _check_update(call)
 
     async def work(_say: Say) -> None:
         await _update(call)
 
-    return call.dc.tasks.spawn(call.node, "qmconfig", str(call.vmid), call.identity, work)
+    upid = call.dc.tasks.spawn(call.node, "qmconfig", str(call.vmid), call.identity, work)
+    return await call.dc.tasks.unless_ended(
+        upid, call.number("background_delay"), f"failed to update VM {call.vmid}: "
+    )
 
 
 def _check_update(call: Call) -> tuple[Vm, Settings, list[str]]:
     dc = call.dc
     dc.check_quorum()
+    _need("delete", call, "force")
     asked = options_in(call.given)
     gone = [
         option
@@ -212,8 +230,7 @@ def _check_update(call: Call) -> tuple[Vm, Settings, list[str]]:
             raise bad_parameter(
                 "delete", f"Cannot use '-{option}' and '-delete {option}' at the same time."
             )
-    if call.flag("skiplock") and not call.identity.is_root:
-        raise bad_parameter("skiplock", "Only root may use this option.")
+    check_skiplock(call)
     check_options(call, [*asked, *gone], asked, call.vmid)
     found = dc.vms.get(call.node, call.vmid)
     return found, normalised(dc, asked, call.node), gone
@@ -304,6 +321,7 @@ async def _drop_drive(dc: Datacenter, found: Vm, option: str, value: str, *, for
 )
 async def resize(call: Call) -> Any:
     dc, disk = call.dc, call.text("disk")
+    check_skiplock(call)
     if not DRIVE.fullmatch(disk):
         raise bad_parameter(
             "disk", f"value '{disk}' does not have a value in the enumeration 'ide0, scsi0, ...'"
@@ -320,7 +338,9 @@ async def resize(call: Call) -> Any:
     async def work(_say: Say) -> None:
         async with dc.vms.flock(call.vmid):
             found = dc.vms.get(call.node, call.vmid)
-            dc.vms.check_lock(found)
+            if call.text("digest") not in ("", found.digest):
+                raise Refusal("checksum missmatch (file change by other user?)")
+            dc.vms.check_lock(found, skip=call.flag("skiplock"))
             if found.running:
                 raise Refusal("the lab cannot resize the disk of a running guest", status=501)
             found.config[disk] = await drives.resize(dc, call.node, found.config[disk], disk, size)
@@ -351,12 +371,13 @@ def own_volumes(dc: Datacenter, found: Vm) -> dict[str, Volume]:
 async def destroy(call: Call) -> Any:
     dc = call.dc
     dc.check_quorum()
-    _check_destroy(dc, dc.vms.get(call.node, call.vmid))
+    check_skiplock(call)
+    _check_destroy(call, dc.vms.get(call.node, call.vmid))
 
     async def work(say: Say) -> None:
         async with dc.vms.flock(call.vmid):
             found = dc.vms.get(call.node, call.vmid)
-            _check_destroy(dc, found)
+            _check_destroy(call, found)
             brief = brief_of(found)
             found.config["lock"] = "destroyed"
             dc.vms.save(found)
@@ -380,12 +401,12 @@ async def destroy(call: Call) -> Any:
     return dc.tasks.spawn(call.node, "qmdestroy", str(call.vmid), call.identity, work)
 
 
-def _check_destroy(dc: Datacenter, found: Vm) -> None:
+def _check_destroy(call: Call, found: Vm) -> None:
     if found.config.get("protection") == "1":
         raise Refusal(f"can't remove VM {found.vmid} - protection mode enabled")
     if found.running:
         raise Refusal(f"VM {found.vmid} is running - destroy failed")
-    dc.vms.check_lock(found)
+    call.dc.vms.check_lock(found, skip=call.flag("skiplock"))
 
 
 @serves("GET", f"{VM}/agent/network-get-interfaces", AGENT)

@@ -70,6 +70,7 @@ def _may_see(call: Call, storage: str) -> bool:
     "/nodes/{node}/storage",
     everybody,
     "content?:s enabled?:b format?:b storage?:storage target?:node",
+    lacks=("target",),
 )
 async def storages(call: Call) -> Any:
     wanted, content = call.text("storage"), call.text("content")
@@ -149,6 +150,10 @@ async def volume_info(call: Call) -> Any:
         "filename:s size:disk-size vmid:vmid format?:{raw|qcow2|subvol|vmdk}")  # fmt: skip
 async def allocate(call: Call) -> Any:
     size = size_of(call.text("size"), default="K")
+    spec = call.dc.storages.spec(call.node, call.text("storage"))
+    made = "qcow2" if spec.is_files else "raw"
+    if call.text("format", made) != made:
+        raise Refusal(f"the lab makes {made} images only on '{spec.name}'", status=501)
     name = call.text("filename").rpartition("/")[2].partition(".")[0]
     volume = call.dc.storages.allocate(call.node, call.text("storage"), call.vmid, size, name=name)
     call.dc.world.oplog.append(
@@ -175,7 +180,8 @@ async def delete(call: Call) -> Any:
         say(f"Removed volume '{volume.volid}'")
 
     subject = f"{volume.vmid or ''}@{volume.storage}" if volume.vmid else volume.storage
-    return dc.tasks.spawn(call.node, "imgdel", subject, call.identity, work)
+    upid = dc.tasks.spawn(call.node, "imgdel", subject, call.identity, work)
+    return await dc.tasks.unless_ended(upid, call.number("delay"), "")
 
 
 def size_of(text: str, *, default: str = "") -> int:
