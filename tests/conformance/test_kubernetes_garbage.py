@@ -1,58 +1,32 @@
 """What goes with its owner: upstream's garbage collector on the real API server, the lab's on the lab's."""
 
-import ssl
 import threading
 import uuid
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.conformance.kubernetes_peers import Answer, Document, Plane, lab_plane, real_plane
-from tests.lab.in_thread import Loop
-from windlass.lab.clock import Clock
-from windlass.lab.controllers.access import Access
-from windlass.lab.controllers.loops import ControlLoops
+from tests.conformance.controlled_planes import NAMES, controlled_plane, until
+from tests.conformance.kubernetes_peers import Answer, Document, Plane
 
-# Upstream looks every thirty seconds which kinds there are.
-PATIENCE_SECONDS = 60
 HELD = "example.org/held"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
-@pytest.fixture(scope="module", params=["realplane", "lab"])
+@pytest.fixture(scope="module", params=NAMES)
 def plane(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Plane]:
     folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "realplane":
-        with real_plane(folder, "127.27.0.3") as real:
-            yield real
-    else:
-        with lab_plane(folder, "127.18.0.6") as lab, Loop() as loop:
-            loop.start(ControlLoops(access_to(lab, folder), Clock(20.0)).run())
-            yield lab
-
-
-def access_to(plane: Plane, folder: Path) -> Access:
-    tls = ssl.create_default_context(cafile=str(folder / "ca.crt"))
-    tls.load_cert_chain(folder / "admin.crt", folder / "admin.key")
-    return Access(plane.url, tls, "suite/1")
+    with controlled_plane(request.param, folder, 6, speed=20.0) as controlled:
+        yield controlled
 
 
 @pytest.fixture
 def space(plane: Plane) -> str:
     """The path of a new namespace below a group and version."""
     return f"namespaces/{plane.space()}"
-
-
-def until(what: str, holds: Callable[[], bool]) -> None:
-    for _ in range(PATIENCE_SECONDS * 10):
-        if holds():
-            return
-        threading.Event().wait(0.1)
-    pytest.fail(f"never came true: {what}")
 
 
 def maps(space: str) -> str:

@@ -26,6 +26,7 @@ from windlass.lab.controllers.resources import (
     DAEMON_SETS,
     DEFINITIONS,
     DEPLOYMENTS,
+    EVENTS,
     JOBS,
     NAMESPACES,
     NODES,
@@ -478,3 +479,46 @@ def test_what_a_custom_object_owned_goes_with_its_definition(lab: GitOpsLab):
     lab.do(lab.client.delete(DEFINITIONS.ref("widgets.example.org")))
 
     lab.until("it is gone", lambda: is_gone(second))
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "beyond"),
+    [
+        (
+            "keyed",
+            {"topologySpreadConstraints": [{
+                "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
+                "labelSelector": {"matchLabels": {"app": "keyed"}}, "matchLabelKeys": ["pod-template-hash"],
+            }]},
+            "topologySpreadConstraints' matchLabelKeys",
+        ),
+        (
+            "mismatched",
+            {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{
+                "topologyKey": "kubernetes.io/hostname", "mismatchLabelKeys": ["app"],
+                "labelSelector": {"matchLabels": {"app": "mismatched"}},
+            }]}}},
+            "podAntiAffinity's mismatchLabelKeys",
+        ),
+    ],
+)  # fmt: skip
+def test_a_pod_with_wishes_beyond_the_scheduler_waits_and_is_told_so(
+    lab: GitOpsLab, name: str, spec: dict[str, Any], beyond: str
+):
+    make(lab, DEPLOYMENTS, with_environment(name, {}))
+    body = with_environment(f"{name}-too", {})
+    body["spec"]["template"]["spec"] |= spec
+    make(lab, DEPLOYMENTS, body)
+    lab.until("the plain one runs", lambda: ready(lab, name) == 1)
+
+    def said() -> list[str]:
+        events = lab.do(lab.client.list(EVENTS, "default"))
+        return [
+            one["message"]
+            for one in events
+            if one["reason"] == "FailedScheduling"
+            and one["involvedObject"]["name"].startswith(f"{name}-too")
+        ]
+
+    lab.until("it is told", lambda: said() == [f"the lab does not evaluate {beyond}"])
+    assert {dig(pod, "status", "phase") for pod in pods_of(lab, f"{name}-too")} == {"Pending"}

@@ -14,6 +14,7 @@ from windlass.lab.controllers.objects import (
     labels_of,
     pod_is_over,
 )
+from windlass.lab.controllers.placement import matches_affinity
 from windlass.lab.controllers.replicas import (
     make_pod,
     owned,
@@ -26,7 +27,7 @@ from windlass.lab.controllers.replicas import (
     template_hash,
 )
 from windlass.lab.controllers.resources import DAEMON_SETS, NODES, PODS
-from windlass.lab.controllers.scheduler import matches_affinity, untolerated
+from windlass.lab.controllers.scheduler import untolerated
 
 _GENERATION = "controller-revision-hash"
 _AUTOMATIC = tuple(

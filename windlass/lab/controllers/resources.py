@@ -5,6 +5,7 @@ from windlass.lab.controllers.access import Resource
 PODS = Resource("v1", "pods", "Pod")
 NODES = Resource("v1", "nodes", "Node", namespaced=False)
 NAMESPACES = Resource("v1", "namespaces", "Namespace", namespaced=False)
+EVENTS = Resource("v1", "events", "Event")
 SERVICES = Resource("v1", "services", "Service")
 CONFIG_MAPS = Resource("v1", "configmaps", "ConfigMap")
 SECRETS = Resource("v1", "secrets", "Secret")

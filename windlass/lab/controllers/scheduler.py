@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from windlass.lab.clock import Clock
 from windlass.lab.controllers.access import ApiError, Client
 from windlass.lab.controllers.controller import Controller, Informers
+from windlass.lab.controllers.events import warning
 from windlass.lab.controllers.objects import (
     Key,
     Object,
@@ -17,17 +17,25 @@ from windlass.lab.controllers.objects import (
     key_of,
     labels_of,
     pod_is_over,
-    quantity,
     requests_of,
-    selects,
     selects_node,
-    table,
     tolerates,
     with_condition,
+)
+from windlass.lab.controllers.placement import (
+    Candidate,
+    Surroundings,
+    is_about_others,
+    matches_affinity,
+    not_evaluated,
+    others_refuse,
+    ports_refuse,
 )
 from windlass.lab.controllers.resources import (
     CLAIMS,
     CSI_NODES,
+    EVENTS,
+    NAMESPACES,
     NODES,
     PODS,
     STORAGE_CLASSES,
@@ -37,24 +45,6 @@ from windlass.lab.controllers.resources import (
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 # Lab seconds after which a pod that fits nowhere is tried again without a cause.
 _LOOK_AGAIN = 30.0
-
-
-@dataclass
-class Candidate:
-    """One node with what is on it: pods bound there, and CSI volumes by driver."""
-
-    node: Object
-    pods: list[Object] = field(default_factory=list[Object])
-    volume_limits: dict[str, int] = field(default_factory=dict[str, int])
-    volumes: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
-
-    @property
-    def name(self) -> str:
-        return self.node["metadata"]["name"]
-
-    def free(self, resource: str) -> float:
-        has = quantity(table(self.node, "status", "allocatable").get(resource, 0))
-        return has - sum(requests_of(pod).get(resource, 0.0) for pod in self.pods)
 
 
 def untolerated(
@@ -78,19 +68,6 @@ def _tainted(pod: Object, candidate: Candidate) -> str:
     return untolerated(pod, candidate.node)
 
 
-def matches_affinity(pod: Object, node: Object) -> bool:
-    """Whether nodeSelector and the required node affinity allow this node."""
-    labels = labels_of(node)
-    if any(labels.get(k) != v for k, v in table(pod, "spec", "nodeSelector").items()):
-        return False
-    required = dig(
-        pod, "spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"
-    )
-    return required is None or any(
-        selects_node(term, node) for term in items(required, "nodeSelectorTerms")
-    )
-
-
 def _unselected(pod: Object, candidate: Candidate) -> str:
     if matches_affinity(pod, candidate.node):
         return ""
@@ -106,33 +83,17 @@ def _too_full(pod: Object, candidate: Candidate) -> str:
     return ""
 
 
-def _pod_affinity(pod: Object, candidate: Candidate) -> str:
-    """Only required anti-affinity by host name is known: the one that real manifests use."""
-    rules = dig(
-        pod, "spec", "affinity", "podAntiAffinity", "requiredDuringSchedulingIgnoredDuringExecution"
-    )
-    namespace = pod["metadata"]["namespace"]
-    found: list[Object] = rules or []
-    for rule in found:
-        for other in candidate.pods:
-            if other["metadata"]["namespace"] == namespace and selects(
-                rule.get("labelSelector"), labels_of(other)
-            ):
-                return "node(s) didn't match pod anti-affinity rules"
-    return ""
-
-
 _FILTERS: tuple[Callable[[Object, Candidate], str], ...] = (
     _unschedulable,
     _tainted,
     _unselected,
+    ports_refuse,
     _too_full,
-    _pod_affinity,
 )
 
 
 def refusal(pod: Object, candidate: Candidate) -> str:
-    """Why the pod cannot go to this node, in the scheduler's words; "" if it can."""
+    """Why the pod cannot go to this node by itself, in the scheduler's words; "" if it can."""
     return next((why for one in _FILTERS if (why := one(pod, candidate))), "")
 
 
@@ -155,6 +116,7 @@ class Scheduler:
         self._volumes = informers[VOLUMES]
         self._classes = informers[STORAGE_CLASSES]
         self._csi = informers[CSI_NODES]
+        self._namespaces = informers[NAMESPACES]
         self._assumed: dict[str, str] = {}
         self.controller = Controller("scheduler", clock, self._schedule)
         self.controller.follow(self._pods, self._touched)
@@ -169,19 +131,27 @@ class Scheduler:
             return [key_of(pod)]
         if is_going(pod) or pod_is_over(pod):
             return self._pending()
+        if dig(pod, "spec", "nodeName"):
+            return [key for key in self._pending() if is_about_others(self._pods.items[key])]
         return []
 
     async def _schedule(self, key: Key) -> float | None:
         pod = self._pods.items.get(key)
         if pod is None or not _is_pending(pod) or pod["metadata"]["uid"] in self._assumed:
             return None
-        waiting = self._unbound_claims(pod)
+        beyond = not_evaluated(pod)
+        waiting = f"the lab does not evaluate {beyond}" if beyond else self._unbound_claims(pod)
         if isinstance(waiting, str):
             await self._say(pod, waiting)
             return _LOOK_AGAIN
         candidates = self._candidates()
+        spaces = {name: labels_of(one) for (_, name), one in self._namespaces.items.items()}
+        around = Surroundings(candidates, spaces)
         verdicts = {
-            one.name: refusal(pod, one) or self._volumes_refuse(pod, one) for one in candidates
+            one.name: refusal(pod, one)
+            or self._volumes_refuse(pod, one)
+            or others_refuse(pod, one, around)
+            for one in candidates
         }
         fitting = [one for one in candidates if not verdicts[one.name]]
         if not fitting:
@@ -314,6 +284,8 @@ class Scheduler:
             return
         conditions = with_condition(before, entry, self._clock.now())
         await self._client.merge_status(PODS.of(pod), {"conditions": conditions})
+        event = warning(PODS, pod, "FailedScheduling", message, self._clock.now())
+        await self._client.create(EVENTS, event)
 
 
 def _is_pending(pod: Object) -> bool:
