@@ -125,6 +125,34 @@ def test_admission_that_would_not_happen_is_refused(
     assert plane.get(path).doc["items"] == []
 
 
+@pytest.mark.parametrize(
+    ("spec", "beyond"),
+    [
+        ({"completionMode": "Indexed", "completions": 2}, "completionMode"),
+        ({"podReplacementPolicy": "Failed"}, "podReplacementPolicy"),
+        (
+            {"podFailurePolicy": {"rules": [{
+                "action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+            }]}},
+            "podFailurePolicy",
+        ),
+    ],
+)  # fmt: skip
+def test_a_job_that_would_be_run_in_another_way_is_refused(
+    plane: Plane, spec: Document, beyond: str
+):
+    jobs = "/apis/batch/v1/namespaces/default/jobs"
+    template = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "nginx:1"}]}
+
+    answer = plane.post(
+        jobs, {"metadata": {"name": "j"}, "spec": {"template": {"spec": template}, **spec}}
+    )
+
+    assert answer.code == 501
+    assert answer.doc["message"] == f"the lab's Kubernetes API does not have Job: {beyond}"
+    assert plane.get(f"{jobs}/j").code == 404
+
+
 def test_requests_are_not_passed_on_to_other_api_servers(plane: Plane):
     path = "/apis/apiregistration.k8s.io/v1/apiservices"
     service = {"namespace": "kube-system", "name": "metrics-server"}

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from windlass.lab.clock import Clock
 from windlass.lab.controllers.access import Client
+from windlass.lab.controllers.availability import Availability
 from windlass.lab.controllers.controller import Controller, Informers
 from windlass.lab.controllers.objects import (
     Key,
@@ -50,6 +51,7 @@ class DaemonSets:
         self._client = client
         self._sets = informers[DAEMON_SETS]
         self._pods = informers[PODS]
+        self._availability = Availability(self._pods, clock)
         self._nodes = informers[NODES]
         self.controller = Controller("daemonset", clock, self._reconcile)
         self.controller.follow(self._sets)
@@ -76,7 +78,7 @@ class DaemonSets:
         pods = [pods[0] for name, pods in by_node.items() if name in wanted]
         await self._update(found, pods, len(wanted))
         await self._say(found, pods, len(wanted))
-        return None
+        return self._availability.next_change(pods, found)
 
     async def _place(
         self, found: Object, template: Object, wanted: set[str], by_node: dict[str, list[Object]]
@@ -105,7 +107,7 @@ class DaemonSets:
         if dig(found, "spec", "updateStrategy", "type") == "OnDelete":
             return
         said = dig(found, "spec", "updateStrategy", "rollingUpdate", "maxUnavailable", default=1)
-        away = sum(not ready([pod]) for pod in pods)
+        away = len(pods) - self._availability.count(pods, found)
         room = max(percent(said, wanted, up=True), 1) - away
         digest = template_hash(found["spec"]["template"])
         old = [pod for pod in pods if labels_of(pod).get(_GENERATION) != digest]
@@ -116,13 +118,14 @@ class DaemonSets:
     async def _say(self, found: Object, pods: list[Object], wanted: int) -> None:
         digest = template_hash(found["spec"]["template"])
         updated = [pod for pod in pods if labels_of(pod).get(_GENERATION) == digest]
+        available = self._availability.count(pods, found)
         status = {
             "observedGeneration": found["metadata"].get("generation", 1),
             "desiredNumberScheduled": wanted,
             "currentNumberScheduled": len(pods),
             "numberReady": ready(pods),
-            "numberAvailable": ready(pods),
-            "numberUnavailable": wanted - ready(pods),
+            "numberAvailable": available,
+            "numberUnavailable": wanted - available,
             "updatedNumberScheduled": len(updated),
             "numberMisscheduled": 0,
         }

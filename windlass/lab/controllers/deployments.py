@@ -2,6 +2,7 @@
 
 from windlass.lab.clock import Clock
 from windlass.lab.controllers.access import Client
+from windlass.lab.controllers.availability import Availability
 from windlass.lab.controllers.controller import Controller, Informers
 from windlass.lab.controllers.objects import (
     Key,
@@ -41,6 +42,7 @@ class ReplicaSets:
         self._client = client
         self._sets = informers[REPLICA_SETS]
         self._pods = informers[PODS]
+        self._availability = Availability(self._pods, clock)
         self.controller = Controller("replicaset", clock, self._reconcile)
         self.controller.follow(self._sets)
         self.controller.follow(self._pods, owner_keys("ReplicaSet"))
@@ -61,11 +63,11 @@ class ReplicaSets:
             "replicas": len(pods),
             "fullyLabeledReplicas": len(pods),
             "readyReplicas": ready(pods),
-            "availableReplicas": ready(pods),
+            "availableReplicas": self._availability.count(pods, found),
             "observedGeneration": found["metadata"].get("generation", 1),
         }
         await publish(self._client, REPLICA_SETS.of(found), found.get("status", {}), status)
-        return None
+        return self._availability.next_change(pods, found)
 
 
 def _newest_first(pod: Object) -> float:
@@ -95,6 +97,7 @@ class Deployments:
             current = await self._make(found, digest, sets)
             self._sets.learn(current)
             return 0.0
+        await self._keep_pace(found, current)
         older = [one for one in sets if one is not current]
         if not dig(found, "spec", "paused", default=False):
             await self._roll(found, current, older)
@@ -126,6 +129,7 @@ class Deployments:
                 },
                 "spec": {
                     "replicas": 0,
+                    "minReadySeconds": dig(found, "spec", "minReadySeconds", default=0),
                     "selector": {**selector, "matchLabels": matching},
                     "template": {
                         **template,
@@ -160,6 +164,13 @@ class Deployments:
             may_go -= max(going - broken, 0)
             await self._scale(one, _size(one) - going)
 
+    async def _keep_pace(self, found: Object, current: Object) -> None:
+        wanted = dig(found, "spec", "minReadySeconds", default=0)
+        if dig(current, "spec", "minReadySeconds", default=0) != wanted:
+            await self._client.merge(
+                REPLICA_SETS.of(current), {"spec": {"minReadySeconds": wanted}}
+            )
+
     async def _scale(self, one: Object, replicas: int) -> None:
         if _size(one) != replicas:
             await self._client.merge(REPLICA_SETS.of(one), {"spec": {"replicas": replicas}})
@@ -179,7 +190,9 @@ class Deployments:
             "observedGeneration": found["metadata"].get("generation", 1),
             "replicas": sum(dig(one, "status", "replicas", default=0) for one in everything),
             "updatedReplicas": dig(current, "status", "replicas", default=0),
-            "readyReplicas": available,
+            "readyReplicas": sum(
+                dig(one, "status", "readyReplicas", default=0) for one in everything
+            ),
             "availableReplicas": available,
             "unavailableReplicas": max(wanted - available, 0),
         }
@@ -189,7 +202,8 @@ class Deployments:
         floor = wanted - percent(rolling.get("maxUnavailable"), wanted, up=False)
         done = status["updatedReplicas"] == available == status["replicas"] == wanted
         availability = _availability(fine=available >= floor)
-        late = self._is_late(found) and not moved and not done
+        left = self._time_left(found)
+        late = left is not None and left <= 0 and not moved and not done
         progress = _progress(current["metadata"]["name"], done=done, late=late)
         now = self._clock.now()
         if moved:
@@ -199,15 +213,16 @@ class Deployments:
                 status.get("conditions", before.get("conditions") or []), entry, now
             )
         await publish(self._client, DEPLOYMENTS.of(found), before, status)
-        return None if done or late else 60.0
+        return None if done or late else max(min(60.0, left or 60.0), 1.0)
 
-    def _is_late(self, found: Object) -> bool:
+    def _time_left(self, found: Object) -> float | None:
+        """Lab seconds until the rollout should have moved; None when it does not have to."""
         progress = condition(found, "Progressing")
         if progress is None or progress["reason"] == "NewReplicaSetAvailable":
-            return False
+            return None
         deadline = dig(found, "spec", "progressDeadlineSeconds", default=600)
         said = progress.get("lastUpdateTime") or progress["lastTransitionTime"]
-        return self._clock.since(parse_time(said).timestamp()) > deadline
+        return deadline - self._clock.since(parse_time(said).timestamp())
 
 
 def _size(one: Object) -> int:

@@ -51,26 +51,25 @@ class Jobs:
         active = living(pods)
         done = sum(dig(pod, "status", "phase") == "Succeeded" for pod in pods)
         failed = sum(dig(pod, "status", "phase") == "Failed" for pod in pods)
-        wanted = dig(job, "spec", "completions", default=1)
-        ending = self._ending(job, done >= wanted, failed)
+        left = self._time_left(job)
+        ending = _ending(job, active, done, failed, is_late=left is not None and left <= 0)
         if ending:
             await remove(self._client, active)
             active = []
         elif not dig(job, "spec", "suspend", default=False):
-            at_once = min(dig(job, "spec", "parallelism", default=1), wanted - done)
-            for _ in range(at_once - len(active)):
+            for _ in range(_at_once(job, done) - len(active)):
                 await self._make(job)
         await self._say(job, active, {"succeeded": done, "failed": failed}, ending)
-        return None
+        return None if ending else left
 
-    def _ending(self, job: Object, done: bool, failed: int) -> Object | None:
-        if done:
-            return {"type": "Complete", "status": "True", "reason": "CompletionsReached"}
-        if failed > dig(job, "spec", "backoffLimit", default=6):
-            said = "Job has reached the specified backoff limit"
-            entry = {"reason": "BackoffLimitExceeded", "message": said}
-            return {"type": "Failed", "status": "True", **entry}
-        return None
+    def _time_left(self, job: Object) -> float | None:
+        """Lab seconds until the job has been active for too long; None when it may be for ever."""
+        started, limit = dig(job, "status", "startTime"), dig(job, "spec", "activeDeadlineSeconds")
+        if limit is None or dig(job, "spec", "suspend", default=False):
+            return None
+        if started is None:
+            return limit
+        return limit - self._clock.since(parse_time(started).timestamp())
 
     async def _make(self, job: Object) -> None:
         pod = pod_from(job["spec"]["template"], job, JOBS)
@@ -111,3 +110,47 @@ class Jobs:
             return left
         await self._client.delete(JOBS.of(job), propagationPolicy="Background")
         return None
+
+
+def _at_once(job: Object, done: int) -> int:
+    """How many pods may run now. Without a number of completions one success is the sign to start no more."""
+    parallelism: int = dig(job, "spec", "parallelism", default=1)
+    wanted = dig(job, "spec", "completions")
+    if wanted is None:
+        return 0 if done else parallelism
+    return min(parallelism, wanted - done)
+
+
+def _ending(
+    job: Object, active: list[Object], done: int, failed: int, *, is_late: bool
+) -> Object | None:
+    wanted = dig(job, "spec", "completions")
+    if done >= (1 if wanted is None else wanted) and (wanted is not None or not active):
+        return {"type": "Complete", "status": "True", "reason": "CompletionsReached"}
+    if failed > _patience(job) or _restarts_are_too_many(job, active):
+        said = "Job has reached the specified backoff limit"
+        return _failure("BackoffLimitExceeded", said)
+    if is_late:
+        return _failure("DeadlineExceeded", "Job was active longer than specified deadline")
+    return None
+
+
+def _failure(reason: str, message: str) -> Object:
+    return {"type": "Failed", "status": "True", "reason": reason, "message": message}
+
+
+def _patience(job: Object) -> int:
+    return dig(job, "spec", "backoffLimit", default=6)
+
+
+def _restarts_are_too_many(job: Object, active: list[Object]) -> bool:
+    """Containers that are restarted in their pods count as failures too."""
+    if dig(job, "spec", "template", "spec", "restartPolicy") != "OnFailure":
+        return False
+    restarts = sum(
+        one.get("restartCount", 0)
+        for pod in active
+        for kind in ("initContainerStatuses", "containerStatuses")
+        for one in items(pod, "status", kind)
+    )
+    return restarts >= max(_patience(job), 1)

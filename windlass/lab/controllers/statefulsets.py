@@ -2,6 +2,7 @@
 
 from windlass.lab.clock import Clock
 from windlass.lab.controllers.access import Client
+from windlass.lab.controllers.availability import Availability
 from windlass.lab.controllers.controller import Controller, Informers
 from windlass.lab.controllers.objects import (
     Key,
@@ -34,6 +35,7 @@ class StatefulSets:
         self._client = client
         self._sets = informers[STATEFUL_SETS]
         self._pods = informers[PODS]
+        self._availability = Availability(self._pods, clock)
         self.controller = Controller("statefulset", clock, self._reconcile)
         self.controller.follow(self._sets)
         self.controller.follow(self._pods, owner_keys("StatefulSet"))
@@ -45,7 +47,7 @@ class StatefulSets:
         pods = {pod["metadata"]["name"]: pod for pod in owned(self._pods, found)}
         await self._step(found, pods)
         await self._say(found, list(pods.values()))
-        return None
+        return self._availability.next_change(pods.values(), found)
 
     async def _step(self, found: Object, pods: dict[str, Object]) -> None:
         wanted = dig(found, "spec", "replicas", default=1)
@@ -57,7 +59,7 @@ class StatefulSets:
                 await self._make(found, name)
             elif pod_is_over(pod) and not is_going(pod):
                 await remove(self._client, [pod])
-            if not together and (pod is None or not ready([pod])):
+            if not together and (pod is None or not self._available(found, [pod])):
                 return
         spare = sorted(set(pods) - set(names), key=_ordinal)
         if spare:
@@ -76,7 +78,7 @@ class StatefulSets:
                 if _ordinal(pod["metadata"]["name"]) >= floor and not is_going(pod):
                     await remove(self._client, [pod])
                 return
-            if not ready([pod]):
+            if not self._available(found, [pod]):
                 return
 
     async def _make(self, found: Object, name: str) -> None:
@@ -107,17 +109,20 @@ class StatefulSets:
         await self._client.create_if_absent(CLAIMS, body)
         return {"name": volume, "persistentVolumeClaim": {"claimName": name}}
 
+    def _available(self, found: Object, pods: list[Object]) -> int:
+        return self._availability.count(pods, found)
+
     async def _say(self, found: Object, pods: list[Object]) -> None:
         revision = _revision(found)
         updated = [pod for pod in pods if labels_of(pod).get(_REVISION) == revision]
         before = found.get("status", {})
         wanted = dig(found, "spec", "replicas", default=1)
-        done = len(updated) == len(pods) == wanted == ready(pods)
+        done = len(updated) == len(pods) == wanted == self._available(found, pods)
         status = {
             "observedGeneration": found["metadata"].get("generation", 1),
             "replicas": len(pods),
             "readyReplicas": ready(pods),
-            "availableReplicas": ready(pods),
+            "availableReplicas": self._available(found, pods),
             "updatedReplicas": len(updated),
             "currentReplicas": len(updated if done else pods) - (0 if done else len(updated)),
             "updateRevision": revision,
