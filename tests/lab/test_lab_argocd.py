@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
+from tests.lab.argocd_stories import HEAL, is_well, settings, web
 from tests.lab.gitops_fixture import URL, GitOpsLab, gitops
 from windlass.lab.controllers.objects import items
 from windlass.lab.controllers.resources import APPLICATIONS, CONFIG_MAPS, DEPLOYMENTS, PROJECTS
-
-HEAL: dict[str, Any] = {"selfHeal": True, "prune": True}
 
 
 @pytest.fixture(scope="module")
@@ -22,34 +21,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitOpsLab]:
 def lab(cluster: GitOpsLab) -> Iterator[GitOpsLab]:
     yield cluster
     cluster.clear()
-
-
-def settings(name: str, **data: str) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
-
-
-def web(replicas: int = 1) -> dict[str, Any]:
-    labels = {"app": "web"}
-    pod = {"containers": [{"name": "main", "image": "docker.io/traefik/whoami:v1.11.0"}]}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "web"},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": pod},
-        },
-    }
-
-
-def is_well(lab: GitOpsLab, name: str, commit: str) -> bool:
-    return (
-        lab.says(name, "sync", "status") == "Synced"
-        and lab.says(name, "sync", "revision") == commit
-        and lab.says(name, "health", "status") == "Healthy"
-        and lab.says(name, "operationState", "phase") == "Succeeded"
-    )
 
 
 def test_an_automated_application_is_synced_and_healthy_at_its_commit(lab: GitOpsLab):

@@ -13,6 +13,7 @@ import yaml
 from windlass.lab import homelab
 from windlass.lab.controllers.argocd.applicationsets import generate
 from windlass.lab.controllers.argocd.git import Repositories
+from windlass.lab.controllers.argocd.projects import not_evaluated_for
 from windlass.lab.controllers.argocd.render import RenderError, render
 
 TODAY = Path(__file__).parents[3] / "shared/data/reference-homelab/today"
@@ -83,6 +84,20 @@ def test_applications_of_a_preserving_set_leave_their_resources(repositories: Re
 
     assert found["apps-media"]["metadata"]["finalizers"] == []
     assert found["infra-auth"]["metadata"]["finalizers"] != []
+
+
+def test_every_field_of_the_applications_and_their_projects_is_evaluated(
+    repositories: Repositories,
+):
+    projects = {
+        found["metadata"]["name"]: found
+        for path in TODAY.rglob("project.yaml")
+        for found in yaml.safe_load_all(path.read_text())
+    }
+
+    for app in applications(repositories):
+        project = projects[app["spec"]["project"]]
+        assert list(not_evaluated_for(app, project)) == []
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,10 @@ APP: dict[str, Any] = {
 
 
 def window(kind: str, schedule: str, duration: str, **more: Any) -> dict[str, Any]:
-    return {"kind": kind, "schedule": schedule, "duration": duration, **more}
+    """A window of every Application, unless `more` names some."""
+    named = more.keys() & {"applications", "namespaces", "clusters"}
+    whose = {} if named else {"applications": ["*"]}
+    return {"kind": kind, "schedule": schedule, "duration": duration, **whose, **more}
 
 
 @pytest.mark.parametrize(
@@ -39,6 +42,26 @@ def window(kind: str, schedule: str, duration: str, **more: Any) -> dict[str, An
         ([window("deny", "* * * * *", "1h", applications=["other-*"])], True, True),
         ([window("deny", "* * * * *", "1h", namespaces=["w*"])], False, False),
         ([window("allow", "0 12 * * *", "1h", timeZone="Asia/Tokyo")], False, False),
+        ([window("deny", "* * * * *", "1h", applications=[])], True, True),
+        (
+            [window("deny", "* * * * *", "1h", applications=["other"], clusters=["in-*"])],
+            False,
+            False,
+        ),
+        (
+            [
+                window(
+                    "deny",
+                    "* * * * *",
+                    "1h",
+                    applications=["other"],
+                    clusters=["*"],
+                    andOperator=True,
+                )
+            ],
+            True,
+            True,
+        ),
     ],
 )
 def test_a_sync_is_allowed_as_the_windows_say(
@@ -84,11 +107,25 @@ def test_go_templates_know_fields_indexes_and_pipes():
 
 
 @pytest.mark.parametrize(
-    "text", ["{{ .path.nothing }}", "{{ .path.path | sha256sum }}", "{{ if .x }}"]
+    "text", ["{{ .path.no.thing }}", "{{ .path.path | sha256sum }}", "{{ if .x }}"]
 )
 def test_go_templates_refuse_what_they_do_not_know(text: str):
     with pytest.raises(TemplateError):
         filled(text, directory_parameters("a/b", go=True), go=True)
+
+
+def test_go_templates_take_white_space_away_where_a_dash_asks_for_it():
+    text = "a {{- .path.path -}} b {{ .path.path }} c"
+
+    assert filled(text, directory_parameters("x", go=True), go=True) == "axb x c"
+
+
+def test_what_a_go_template_misses_is_an_error_only_if_its_options_say_so():
+    parameters = directory_parameters("a/b", go=True)
+
+    assert filled("{{ .path.nothing }}", parameters, go=True) == "<no value>"
+    with pytest.raises(TemplateError, match='no entry for key "nothing"'):
+        filled("{{ .path.nothing }}", parameters, go=True, options=["missingkey=error"])
 
 
 def test_an_application_is_as_healthy_as_its_worst_resource():

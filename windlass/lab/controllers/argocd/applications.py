@@ -8,6 +8,7 @@ from windlass.lab.controllers.access import ApiAwayError, ApiError, Client
 from windlass.lab.controllers.argocd import projects
 from windlass.lab.controllers.argocd.applicationsets import FINALIZER, REQUEUE
 from windlass.lab.controllers.argocd.compare import TRACKING, Comparer, Comparison
+from windlass.lab.controllers.argocd.fields import not_evaluated
 from windlass.lab.controllers.argocd.git import GitError, Repositories
 from windlass.lab.controllers.argocd.health import DEGRADED, PROGRESSING, UNKNOWN, worst
 from windlass.lab.controllers.argocd.operation import Operation, is_over
@@ -107,6 +108,8 @@ class Applications:
     async def compare(self, app: Object, *, hard: bool = False, revision: str = "") -> Comparison:
         """The Application against `revision`, or the one its spec names."""
         project = self._project(app)
+        if said := not_evaluated(projects.not_evaluated_for(app, project)):
+            return Comparison(trouble=f"ComparisonError: {said}")
         if errors := projects.spec_errors(app, project):
             return Comparison(trouble=f"InvalidSpecError: {errors[0]}")
         source = app["spec"]["source"]

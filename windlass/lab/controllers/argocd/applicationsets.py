@@ -2,12 +2,18 @@
 
 import fnmatch
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from windlass.lab.clock import Clock
 from windlass.lab.controllers.access import Client
+from windlass.lab.controllers.argocd.fields import APPLICATION_SET, lacking, not_evaluated
 from windlass.lab.controllers.argocd.git import GitError, Repositories
-from windlass.lab.controllers.argocd.templates import TemplateError, directory_parameters, filled
+from windlass.lab.controllers.argocd.templates import (
+    GO_OPTIONS,
+    TemplateError,
+    directory_parameters,
+    filled,
+)
 from windlass.lab.controllers.controller import Controller, Informers
 from windlass.lab.controllers.objects import (
     Key,
@@ -29,6 +35,12 @@ from windlass.lab.controllers.resources import APPLICATION_SETS, APPLICATIONS
 FINALIZER = "resources-finalizer.argocd.argoproj.io"
 # Argo CD looks at Git again after this many seconds.
 REQUEUE = 180.0
+# What a set may do to Applications beside making them, where it may not do everything.
+_POLICIES: dict[str, frozenset[str]] = {
+    "create-only": frozenset(),
+    "create-update": frozenset({"update"}),
+    "create-delete": frozenset({"delete"}),
+}
 
 
 class GenerationError(Exception):
@@ -38,19 +50,20 @@ class GenerationError(Exception):
 async def generate(found: Object, repositories: Repositories) -> list[Object]:
     """The Applications an ApplicationSet asks for, in the order of its folders."""
     spec = found["spec"]
-    go = bool(spec.get("goTemplate"))
+    if said := not_evaluated(_lacking(spec)):
+        raise GenerationError(said)
+    go, options = bool(spec.get("goTemplate")), items(spec, "goTemplateOptions")
     applications: list[Object] = []
-    for generator in items(spec, "generators"):
-        if set(generator) != {"git"} or "directories" not in generator["git"]:
-            kinds = ", ".join(sorted(generator))
-            raise GenerationError(f"only git directory generators are in the lab, not: {kinds}")
+    for index, generator in enumerate(items(spec, "generators")):
+        if not dig(generator, "git", "repoURL"):
+            raise GenerationError(f"spec.generators[{index}].git.repoURL is required")
         for path in await _directories(generator["git"], repositories):
             parameters = directory_parameters(path, go=go)
             try:
-                application = as_object(filled(spec["template"], parameters, go=go))
+                made = filled(spec["template"], parameters, go=go, options=options)
             except TemplateError as error:
                 raise GenerationError(f"failed to execute go template: {error}") from error
-            applications.append(_completed(application, found))
+            applications.append(_completed(as_object(made), found))
     names = Counter(one["metadata"]["name"] for one in applications)
     if twice := sorted(name for name, count in names.items() if count > 1):
         raise GenerationError(
@@ -60,6 +73,16 @@ async def generate(found: Object, repositories: Repositories) -> list[Object]:
     return applications
 
 
+def _lacking(spec: Object) -> Iterator[str]:
+    yield from lacking(spec, APPLICATION_SET, "spec")
+    for option in items(spec, "goTemplateOptions"):
+        if option not in GO_OPTIONS:
+            yield f"the Go template option {option}"
+    policy = dig(spec, "syncPolicy", "applicationsSync", default="sync")
+    if policy not in ("sync", *_POLICIES):
+        yield f"spec.syncPolicy.applicationsSync {policy}"
+
+
 async def _directories(generator: Object, repositories: Repositories) -> list[str]:
     url, revision = generator["repoURL"], generator.get("revision", "HEAD")
     try:
@@ -67,8 +90,8 @@ async def _directories(generator: Object, repositories: Repositories) -> list[st
         folders = await repositories.folders(url, commit)
     except GitError as error:
         raise GenerationError(str(error)) from error
-    wanted = [one for one in generator["directories"] if not one.get("exclude")]
-    excluded = [one for one in generator["directories"] if one.get("exclude")]
+    wanted = [one for one in items(generator, "directories") if not one.get("exclude")]
+    excluded = [one for one in items(generator, "directories") if one.get("exclude")]
     return [
         folder
         for folder in folders
@@ -129,10 +152,10 @@ class ApplicationSets:
             self._check_owners(found, wanted)
         except GenerationError as error:
             await self._say(found, str(error))
-            return REQUEUE
+            return _requeue(found)
         await self._make(found, wanted)
         await self._say(found, "")
-        return REQUEUE
+        return _requeue(found)
 
     def _check_owners(self, found: Object, wanted: Iterable[Object]) -> None:
         """A name that another set's Application has is a collision, not an update."""
@@ -148,13 +171,17 @@ class ApplicationSets:
     async def _make(self, found: Object, wanted: list[Object]) -> None:
         reference = controller_reference(found, APPLICATION_SETS.group_version, "ApplicationSet")
         names = {one["metadata"]["name"] for one in wanted}
+        policy = dig(found, "spec", "syncPolicy", "applicationsSync", default="sync")
+        may = _POLICIES.get(policy, frozenset({"update", "delete"}))
         for application in wanted:
             application["metadata"]["ownerReferences"] = [reference]
             there = self._applications.items.get(key_of(application))
             if there is None:
                 made = await self._client.create(APPLICATIONS, application)
                 self._applications.learn(made)
-            elif there["spec"] != application["spec"] or _labels_differ(there, application):
+            elif "update" in may and (
+                there["spec"] != application["spec"] or _labels_differ(there, application)
+            ):
                 meta = {**application["metadata"]}
                 meta["resourceVersion"] = there["metadata"]["resourceVersion"]
                 meta["annotations"] = {
@@ -164,7 +191,7 @@ class ApplicationSets:
                 await self._client.replace(
                     APPLICATIONS.of(there), {**there, "metadata": meta, "spec": application["spec"]}
                 )
-        for application in owned(self._applications, found):
+        for application in owned(self._applications, found) if "delete" in may else ():
             if application["metadata"]["name"] not in names and not is_going(application):
                 await self._client.delete(APPLICATIONS.of(application))
 
@@ -186,6 +213,16 @@ class ApplicationSets:
         if conditions != before:
             ref = APPLICATION_SETS.of(found)
             await self._client.merge_status(ref, {"conditions": conditions})
+
+
+def _requeue(found: Object) -> float:
+    """Seconds until Git is looked at again: the shortest of the generators' own, else Argo CD's."""
+    own = [
+        float(seconds)
+        for generator in items(found, "spec", "generators")
+        if (seconds := dig(generator, "git", "requeueAfterSeconds"))
+    ]
+    return min(own, default=REQUEUE)
 
 
 def _labels_differ(there: Object, wanted: Object) -> bool:

@@ -6,6 +6,7 @@ from typing import Protocol
 from windlass.lab.clock import Clock
 from windlass.lab.controllers.access import Client
 from windlass.lab.controllers.argocd.compare import Comparer, Comparison
+from windlass.lab.controllers.argocd.fields import OPERATION, lacking, not_evaluated
 from windlass.lab.controllers.argocd.sync import Sync, SyncFailedError
 from windlass.lab.controllers.objects import Object, dig, items, table, timestamp
 from windlass.lab.controllers.resources import APPLICATIONS
@@ -76,13 +77,13 @@ class Operation:
 
     async def _attempt(self) -> tuple[str, str, list[Object]]:
         app = self._owner.current(self._app)
+        if said := not_evaluated(lacking(self._operation, OPERATION, "operation")):
+            return "Error", said, []
         sync = table(self._operation, "sync")
         comparison = await self._owner.compare(app, revision=sync.get("revision", ""))
         self._revision = comparison.revision
         if comparison.trouble:
             return "Error", comparison.trouble, []
-        if sync.get("dryRun"):
-            return "Error", "a dry run of a sync is not in the lab", []
         if refused := self._owner.refused(app):
             return "Failed", refused, []
         default = items(app, "spec", "syncPolicy", "syncOptions")
@@ -161,7 +162,8 @@ class Operation:
                 "deployStartedAt": self._started,
                 "deployedAt": now,
             }
-            status["history"] = [*history, entry][-_KEPT_HISTORY:]
+            kept = dig(app, "spec", "revisionHistoryLimit", default=_KEPT_HISTORY)
+            status["history"] = [*history, entry][-kept:] if kept > 0 else []
         body = {"operation": None, "status": status}
         self._owner.learn(await self._client.merge(self._ref, body))
 

@@ -2,10 +2,11 @@
 
 import fnmatch
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from windlass.lab.controllers.argocd.fields import APPLICATION, PROJECT, lacking
 from windlass.lab.controllers.objects import Object, dig, items, table
 
 IN_CLUSTER = "https://kubernetes.default.svc"
@@ -19,10 +20,11 @@ def spec_errors(app: Object, project: Object | None) -> list[str]:
     if project is None:
         return [f"Application referencing project {name} which does not exist"]
     errors: list[str] = []
-    if "source" not in spec:
-        errors.append("spec.source is required: multiple sources are not in the lab")
-    elif not _permits_repository(project, spec["source"].get("repoURL", "")):
-        repository = spec["source"].get("repoURL", "")
+    repository = dig(spec, "source", "repoURL", default="")
+    if not repository or not dig(spec, "source", "path", default=""):
+        said = "spec.source.repoURL and either spec.source.path or spec.source.chart are required"
+        errors.append(said)
+    elif not _permits_repository(project, repository):
         errors.append(f"application repo {repository} is not permitted in project '{name}'")
     server, where = server_of(spec), dig(spec, "destination", "namespace", default="")
     if server != IN_CLUSTER:
@@ -34,6 +36,21 @@ def spec_errors(app: Object, project: Object | None) -> list[str]:
             f"project '{name}'"
         )
     return errors
+
+
+def not_evaluated_for(app: Object, project: Object | None) -> Iterator[str]:
+    """What the Application or its project asks for and the lab does not evaluate."""
+    yield from lacking(app["spec"], APPLICATION, "spec")
+    if project is None:
+        return
+    name = project["metadata"]["name"]
+    found = list(lacking(project["spec"], PROJECT, "spec"))
+    # Orphans are looked for in the namespace of the destination: without one there are none.
+    if dig(app, "spec", "destination", "namespace") and dig(
+        project, "spec", "orphanedResources", "warn"
+    ):
+        found.append("spec.orphanedResources.warn")
+    yield from (f"{one} of AppProject {name}" for one in found)
 
 
 def server_of(spec: Object) -> str:
@@ -97,16 +114,22 @@ def may_sync(app: Object, project: Object, now: datetime, *, manual: bool) -> bo
 
 
 def _concerns(window: Object, app: Object) -> bool:
-    facts = {
-        "applications": app["metadata"]["name"],
-        "namespaces": dig(app, "spec", "destination", "namespace", default=""),
-        "clusters": server_of(app["spec"]),
+    """One of the window's lists names the Application; with `andOperator` each list that it has does."""
+    destination = table(app, "spec", "destination")
+    where = [destination.get("name"), destination.get("server")]
+    facts: dict[str, list[str | None]] = {
+        "applications": [app["metadata"]["name"]],
+        "clusters": where,
+        "namespaces": [destination.get("namespace", "")],
     }
-    given = {key: window[key] for key in facts if window.get(key)}
-    # A window that names nothing concerns every Application of its project.
-    return not given or any(
-        fnmatch.fnmatchcase(facts[key], pattern) for key in given for pattern in given[key]
-    )
+    named = [
+        any(fnmatch.fnmatchcase(value, pattern) for value in facts[key] if value is not None
+            for pattern in window[key])
+        for key in facts
+        if window.get(key)
+    ]  # fmt: skip
+    # A window that names nothing concerns no Application.
+    return bool(named) and (all(named) if window.get("andOperator") else any(named))
 
 
 def _is_active(window: Object, now: datetime) -> bool:

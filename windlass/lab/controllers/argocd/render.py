@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from windlass.lab.controllers.objects import Object, as_object, dig, items
+from windlass.lab.controllers.objects import Object, as_object, items
 
 KUBECTL = Path(sysconfig.get_path("scripts")) / "kubectl"
 _KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
@@ -24,17 +24,13 @@ class RenderError(Exception):
 
 async def render(root: Path, source: Object) -> list[Object]:
     """The manifests of an Application's source in the checkout `root`."""
-    for key, what in (("plugin", "config management plugins"), ("chart", "Helm charts")):
-        if key in source:
-            name = dig(source, key, "name", default="") if key == "plugin" else source[key]
-            raise RenderError(f"{what} are not in the lab: {name or key}")
-    folder = (root / source.get("path", ".")).resolve()
+    folder = (root / source["path"]).resolve()
     if not folder.is_relative_to(root.resolve()):
-        raise RenderError(f"{source.get('path')}: app path is outside the repository")
+        raise RenderError(f"{source['path']}: app path is outside the repository")
     if not folder.is_dir():
-        raise RenderError(f"{source.get('path')}: app path does not exist")
+        raise RenderError(f"{source['path']}: app path does not exist")
     if (folder / "Chart.yaml").exists():
-        raise RenderError(f"{source.get('path')}: Helm charts are not in the lab")
+        raise RenderError(f"{source['path']}: Helm charts are not in the lab")
     if any((folder / name).exists() for name in _KUSTOMIZATIONS):
         return await _kustomize(root.resolve(), folder)
     return _plain(folder, source.get("directory") or {})
