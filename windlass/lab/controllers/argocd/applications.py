@@ -7,12 +7,16 @@ from windlass.lab.clock import Clock
 from windlass.lab.controllers.access import ApiAwayError, ApiError, Client
 from windlass.lab.controllers.argocd import projects
 from windlass.lab.controllers.argocd.applicationsets import FINALIZER, REQUEUE
-from windlass.lab.controllers.argocd.compare import TRACKING, Comparer, Comparison
-from windlass.lab.controllers.argocd.fields import not_evaluated
-from windlass.lab.controllers.argocd.git import GitError, Repositories
+from windlass.lab.controllers.argocd.compare import Comparer, Comparison
+from windlass.lab.controllers.argocd.git import Repositories
 from windlass.lab.controllers.argocd.health import DEGRADED, PROGRESSING, UNKNOWN, worst
 from windlass.lab.controllers.argocd.operation import Operation, is_over
-from windlass.lab.controllers.argocd.render import RenderError, render
+from windlass.lab.controllers.argocd.options import (
+    REFRESH,
+    SKIP_RECONCILE,
+    TRACKING,
+)
+from windlass.lab.controllers.argocd.states import States
 from windlass.lab.controllers.controller import Controller, Informers
 from windlass.lab.controllers.objects import (
     Key,
@@ -27,21 +31,15 @@ from windlass.lab.controllers.objects import (
     timestamp,
     with_condition,
 )
-from windlass.lab.controllers.resources import APPLICATIONS, CONFIG_MAPS, PODS, PROJECTS
+from windlass.lab.controllers.resources import APPLICATIONS, CONFIG_MAPS, PROJECTS
 from windlass.lab.faults import Faults
 
 logger = logging.getLogger(__name__)
 
-REFRESH = "argocd.argoproj.io/refresh"
 # Lab seconds: between self-heals of one Application, and between looks at one that is held up.
 _SELF_HEAL_PAUSE = 5.0
 _LOOK_AGAIN = 10.0
 _APPLICATION_HEALTH = "resource.customizations.health.argoproj.io_Application"
-_NO_REPO_SERVER = (
-    "Failed to load target state: failed to generate manifest: rpc error: code = Unavailable "
-    "desc = connection error: dial tcp: connect: connection refused"
-)
-
 FAULTS = {
     "argocd-sync-failed": "sync operations fail: app=, message=",
     "argocd-degraded": "the Application is reported Degraded: app=",
@@ -64,17 +62,15 @@ class Applications:
     ) -> None:
         self._client = client
         self._clock = clock
-        self._repositories = repositories
         self._faults = faults
         self._informers = informers
         self._apps = informers[APPLICATIONS]
         self._projects = informers[PROJECTS]
-        self._pods = informers[PODS]
         self._maps = informers[CONFIG_MAPS]
         self._comparer = Comparer(client, informers)
-        self._commits: dict[tuple[str, str], tuple[str, float]] = {}
-        self._manifests: dict[tuple[str, str], list[Object]] = {}
+        self._states = States(informers, clock, repositories, self._comparer)
         self._operations: dict[Key, asyncio.Task[None]] = {}
+        self._ended: dict[Key, float] = {}
         self._followed: set[str] = set()
         self.controller = Controller("application", clock, self._reconcile)
         self.controller.follow(self._apps)
@@ -95,70 +91,25 @@ class Applications:
         app = self._apps.items.get(key)
         if app is None:
             return None
+        if annotations_of(app).get(SKIP_RECONCILE) == "true":
+            return None
         if is_going(app):
             return await self._remove(app)
         kind = annotations_of(app).get(REFRESH)
+        ended = self._ended.get(key)
         comparison = await self.compare(app, hard=kind is not None or "status" not in app)
         self._follow_kinds(comparison)
+        if self._ended.get(key) != ended:
+            # An operation ended while this was compared: it is yesterday's.
+            return 0.0
         status = self._status(app, comparison)
         await self._publish(app, status, refreshed=kind is not None)
-        await self._act(app, comparison, status)
+        await self._act(self.current(app), comparison, status)
         return REQUEUE if not comparison.trouble else _LOOK_AGAIN * 3
 
     async def compare(self, app: Object, *, hard: bool = False, revision: str = "") -> Comparison:
         """The Application against `revision`, or the one its spec names."""
-        project = self._project(app)
-        if said := not_evaluated(projects.not_evaluated_for(app, project)):
-            return Comparison(trouble=f"ComparisonError: {said}")
-        if errors := projects.spec_errors(app, project):
-            return Comparison(trouble=f"InvalidSpecError: {errors[0]}")
-        source = app["spec"]["source"]
-        if not self._repo_server_runs():
-            return Comparison(trouble=f"ComparisonError: {_NO_REPO_SERVER}")
-        commit = ""
-        try:
-            wanted = revision or source.get("targetRevision", "HEAD")
-            commit = await self._commit(source["repoURL"], wanted, hard=hard)
-            manifests = await self._rendered(source, commit)
-        except (GitError, RenderError) as error:
-            said = f"Failed to load target state: failed to generate manifest: {error}"
-            return Comparison(commit, trouble=f"ComparisonError: {said}")
-        found = Comparison(commit, await self._comparer.compare(app, manifests))
-        for item in found.items:
-            namespaced = item.resource is None or item.resource.namespaced
-            if project is not None and not projects.permits_kind(
-                project, item.group, item.kind, namespaced=namespaced
-            ):
-                said = f"resource {item.group}:{item.kind} is not permitted in project"
-                found.trouble = f"InvalidSpecError: {said} {project['metadata']['name']}"
-        return found
-
-    async def _commit(self, url: str, revision: str, *, hard: bool) -> str:
-        """Resolved at most every three minutes, unless somebody asks for a refresh."""
-        known = self._commits.get((url, revision))
-        if known is not None and not hard and self._clock.since(known[1]) < REQUEUE - 1:
-            return known[0]
-        commit = await self._repositories.resolve(url, revision)
-        self._commits[url, revision] = (commit, self._clock.time())
-        return commit
-
-    async def _rendered(self, source: Object, commit: str) -> list[Object]:
-        at = (commit, repr(sorted(source.items())))
-        if at not in self._manifests:
-            root = await self._repositories.checkout(source["repoURL"], commit)
-            self._manifests[at] = await render(root, source)
-        return self._manifests[at]
-
-    def _project(self, app: Object) -> Object | None:
-        name = app["spec"].get("project", "default")
-        return self._projects.get(name, app["metadata"]["namespace"])
-
-    def _repo_server_runs(self) -> bool:
-        return any(
-            dig(status, "ready") and "argocd-repo-server" in _command_of(pod, status["name"])
-            for pod in self._pods.items.values()
-            for status in items(pod, "status", "containerStatuses")
-        )
+        return await self._states.compare(app, hard=hard, revision=revision)
 
     def _follow_kinds(self, comparison: Comparison) -> None:
         """A change of any tracked object makes its Application due."""
@@ -183,6 +134,10 @@ class Applications:
             synced = comparison.is_synced and not looping
             sync = {"status": "Synced" if synced else "OutOfSync", "revision": comparison.revision}
             conditions = [one for one in items(app, "status", "conditions") if _is_kept(one)]
+            conditions += [
+                {"type": "SharedResourceWarning", "message": said}
+                for said in comparison.shared_with_others(app)
+            ]
             health = self._health(app, comparison)
         spec = app["spec"]
         compared = {"source": spec.get("source"), "destination": spec.get("destination")}
@@ -257,6 +212,7 @@ class Applications:
             logger.exception("operation of %s", key[1])
             self.controller.enqueue_after(key, _LOOK_AGAIN)
         else:
+            self._ended[key] = self._clock.time()
             self.controller.enqueue(key)
 
     async def _sync_by_itself(self, app: Object, comparison: Comparison) -> None:
@@ -292,12 +248,14 @@ class Applications:
             return None
         if not automated.get("selfHeal"):
             return None
-        ago = self._clock.since(parse_time(last["finishedAt"]).timestamp())
+        # The time on the wire has whole seconds only, which are many in a lab that hurries.
+        ended = self._ended.get(key_of(app)) or parse_time(last["finishedAt"]).timestamp()
+        ago = self._clock.since(ended)
         return max(_SELF_HEAL_PAUSE - ago, 0.0)
 
     def may_sync(self, app: Object, *, manual: bool) -> bool:
         """Whether the project's sync windows are open for this Application now."""
-        project = self._project(app)
+        project = self._states.project_of(app)
         return project is not None and projects.may_sync(
             app, project, self._clock.now(), manual=manual
         )
@@ -336,10 +294,15 @@ class Applications:
         ours = [one for one in items(app, "metadata", "finalizers") if one.startswith(FINALIZER)]
         if not ours:
             return None
-        left = [item for item in await self._comparer.compare(app, []) if item.live is not None]
+        left = [
+            item
+            for item in await self._comparer.compare(app, [])
+            if item.live is not None and not item.option("Delete=false")
+        ]
+        how = "Background" if ours[0].endswith("/background") else "Foreground"
         for item in left:
             if item.ref is not None and item.live is not None and not is_going(item.live):
-                await self._client.delete(item.ref, propagationPolicy="Background")
+                await self._client.delete(item.ref, propagationPolicy=how)
         if left:
             return 1.0
         await self._client.take_off_finalizer(APPLICATIONS.of(app), app, ours[0])
@@ -358,13 +321,13 @@ def _automatic(app: Object, comparison: Comparison) -> Object:
     return operation | ({"retry": policy["retry"]} if policy.get("retry") else {})
 
 
-def _command_of(pod: Object, container: str) -> str:
-    found = next(one for one in items(pod, "spec", "containers") if one["name"] == container)
-    return " ".join([*items(found, "command"), *items(found, "args")])
-
-
 def _is_kept(entry: Object) -> bool:
-    return entry["type"] not in ("ComparisonError", "InvalidSpecError", "SyncError")
+    return entry["type"] not in (
+        "ComparisonError",
+        "InvalidSpecError",
+        "SyncError",
+        "SharedResourceWarning",
+    )
 
 
 def _dated(app: Object, conditions: list[Object], now: str) -> list[Object]:

@@ -8,18 +8,23 @@ from dataclasses import dataclass, field
 import orjson
 
 from windlass.lab.controllers.access import ApiError, Client, Ref, Resource
+from windlass.lab.controllers.argocd.apply import MANAGER
+from windlass.lab.controllers.argocd.differences import bare, pointers_for
 from windlass.lab.controllers.argocd.health import Health, health_of
+from windlass.lab.controllers.argocd.options import (
+    COMPARE_OPTIONS,
+    HOOK,
+    IGNORE_HEALTH,
+    TRACKING,
+    asks_for,
+    values_of,
+    wave_of,
+)
 from windlass.lab.controllers.controller import Informers
 from windlass.lab.controllers.objects import Object, annotations_of, dig, items, key_of
 
-TRACKING = "argocd.argoproj.io/tracking-id"
-HOOK = "argocd.argoproj.io/hook"
-WAVE = "argocd.argoproj.io/sync-wave"
-OPTIONS = "argocd.argoproj.io/sync-options"
-MANAGER = "argocd-controller"
 # Real seconds for a first list of a kind that was not watched before.
 _FIRST_LIST = 15
-_BOOKKEEPING = ("managedFields", "resourceVersion", "generation", "creationTimestamp", "uid")
 
 
 @dataclass
@@ -50,13 +55,23 @@ class Item:
         return self.target is not None and HOOK in annotations_of(self.target)
 
     @property
+    def said(self) -> Object:
+        """The side whose annotations count."""
+        return self.target or self.live or {"metadata": {}}
+
+    @property
     def wave(self) -> int:
-        marks = annotations_of(self.target or self.live or {"metadata": {}})
-        return int(marks.get(WAVE, "0"))
+        return wave_of(self.said)
+
+    @property
+    def counts(self) -> bool:
+        """Whether the Application is out of sync when this object is."""
+        return self.target is not None or "IgnoreExtraneous" not in values_of(
+            self.said, COMPARE_OPTIONS
+        )
 
     def option(self, wanted: str) -> bool:
-        marks = annotations_of(self.target or self.live or {"metadata": {}})
-        return wanted in marks.get(OPTIONS, "").replace(" ", "").split(",")
+        return asks_for(self.said, wanted)
 
     def summary(self) -> Object:
         """The entry of `status.resources`."""
@@ -87,9 +102,20 @@ class Comparison:
     items: list[Item] = field(default_factory=list[Item])
     trouble: str = ""
 
+    def shared_with_others(self, app: Object) -> list[str]:
+        """What another Application tracks that this one wants too."""
+        said: list[str] = []
+        for item in self.items:
+            tracked = annotations_of(item.live or {"metadata": {}}).get(TRACKING, "")
+            other, name = tracked.partition(":")[0], app["metadata"]["name"]
+            if item.target is not None and other not in ("", name):
+                ours = f"{app['metadata']['namespace']}/{name}"
+                said.append(f"{item.kind}/{item.name} is part of applications {ours} and {other}")
+        return said
+
     @property
     def is_synced(self) -> bool:
-        return all(item.synced for item in self.items)
+        return all(item.synced or not item.counts for item in self.items)
 
 
 class Comparer:
@@ -133,6 +159,11 @@ class Comparer:
         version = item.resource.group_version
         return {"apiVersion": version, "kind": item.resource.kind, **found}
 
+    def learn(self, item: Item, found: Object) -> None:
+        """What was just written is compared with at once, before the watch tells of it."""
+        if item.resource is not None:
+            self._informers[item.resource].learn(found)
+
     async def _wanted(self, app: Object, manifest: Object) -> Item:
         group, _, version = manifest["apiVersion"].rpartition("/")
         resource = await self._client.kind(manifest["apiVersion"], manifest["kind"])
@@ -144,10 +175,8 @@ class Comparer:
         item = Item(group, version, manifest["kind"], namespace, name, resource)
         item.target = _tracked(app, manifest, item)
         item.live = await self.live(item)
-        if item.live is not None and not item.is_hook:
-            item.health = health_of(group, item.live)
-        elif not item.is_hook:
-            item.health = ("Missing", "")
+        if not item.is_hook:
+            item.health = ("Missing", "") if item.live is None else _health(item)
         return item
 
     async def _known(self, app: Object, entry: Object) -> Item | None:
@@ -156,8 +185,7 @@ class Comparer:
         item.live = await self.live(item)
         if item.live is None or annotations_of(item.live).get(TRACKING) != tracking_id(app, item):
             return None
-        item.health = health_of(group, item.live)
-        item.synced = item.option("Prune=false")
+        item.health = _health(item)
         return item
 
     async def _is_same(self, item: Item, ignored: list[Object]) -> bool:
@@ -173,8 +201,8 @@ class Comparer:
                 if error.code not in (400, 403, 409, 422, 501):
                     raise
                 return False
-            rules = [one for one in ignored if _concerns(one, item)]
-            self._same[seen] = _bare(would_be, rules) == _bare(live, rules)
+            pointers = pointers_for(ignored, item.place)
+            self._same[seen] = bare(would_be, pointers) == bare(live, pointers)
         return self._same[seen]
 
 
@@ -195,29 +223,7 @@ def _tracked(app: Object, manifest: Object, item: Item) -> Object:
     return {**manifest, "metadata": meta}
 
 
-def _concerns(rule: Object, item: Item) -> bool:
-    return (
-        rule.get("kind") == item.kind
-        and rule.get("group", "") == item.group
-        and rule.get("name", item.name) == item.name
-        and rule.get("namespace", item.namespace) == item.namespace
-    )
-
-
-def _bare(document: Object, ignored: list[Object]) -> Object:
-    """Without what the server keeps for itself, the status, and what the rules ignore."""
-    bare: Object = orjson.loads(orjson.dumps(document))
-    bare.pop("status", None)
-    for name in _BOOKKEEPING:
-        bare["metadata"].pop(name, None)
-    for rule in ignored:
-        for pointer in items(rule, "jsonPointers"):
-            _drop(bare, pointer.strip("/").split("/"))
-    return bare
-
-
-def _drop(document: Object, path: list[str]) -> None:
-    *parents, last = (part.replace("~1", "/").replace("~0", "~") for part in path)
-    holder = dig(document, *parents) if parents else document
-    if isinstance(holder, dict):
-        holder.pop(last, None)  # pyright: ignore[reportUnknownMemberType]
+def _health(item: Item) -> Health | None:
+    if item.live is None or annotations_of(item.said).get(IGNORE_HEALTH) == "true":
+        return None
+    return health_of(item.group, item.live)

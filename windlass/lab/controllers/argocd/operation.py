@@ -7,6 +7,7 @@ from windlass.lab.clock import Clock
 from windlass.lab.controllers.access import Client
 from windlass.lab.controllers.argocd.compare import Comparer, Comparison
 from windlass.lab.controllers.argocd.fields import OPERATION, lacking, not_evaluated
+from windlass.lab.controllers.argocd.options import lacking_options
 from windlass.lab.controllers.argocd.sync import Sync, SyncFailedError
 from windlass.lab.controllers.objects import Object, dig, items, table, timestamp
 from windlass.lab.controllers.resources import APPLICATIONS
@@ -38,6 +39,14 @@ class Owner(Protocol):
 
 def is_over(state: Object) -> bool:
     return state.get("phase") in ("Succeeded", "Failed", "Error")
+
+
+class _EndedError(Exception):
+    """The operation is over before anything was synced."""
+
+    def __init__(self, phase: str, message: str) -> None:
+        super().__init__(message)
+        self.phase = phase
 
 
 class Operation:
@@ -75,18 +84,44 @@ class Operation:
             await self._say("Running", said)
             await self._clock.sleep(pause)
 
-    async def _attempt(self) -> tuple[str, str, list[Object]]:
-        app = self._owner.current(self._app)
-        if said := not_evaluated(lacking(self._operation, OPERATION, "operation")):
-            return "Error", said, []
+    def _check_operation(self) -> None:
         sync = table(self._operation, "sync")
-        comparison = await self._owner.compare(app, revision=sync.get("revision", ""))
+        if said := not_evaluated(
+            [
+                *lacking(self._operation, OPERATION, "operation"),
+                *lacking_options(items(sync, "syncOptions")),
+            ]
+        ):
+            raise _EndedError("Error", said)
+
+    async def _compared(self, app: Object, options: frozenset[str]) -> Comparison:
+        """What is to be synced.
+
+        Raises:
+            _EndedError: it cannot be.
+        """
+        self._check_operation()
+        revision = dig(self._operation, "sync", "revision", default="")
+        comparison = await self._owner.compare(app, revision=revision)
         self._revision = comparison.revision
         if comparison.trouble:
-            return "Error", comparison.trouble, []
+            raise _EndedError("Error", comparison.trouble)
         if refused := self._owner.refused(app):
-            return "Failed", refused, []
+            raise _EndedError("Failed", refused)
+        shared = comparison.shared_with_others(app)
+        if shared and "FailOnSharedResource=true" in options:
+            raise _EndedError("Failed", f"Shared resource found: {shared[0]}")
+        return comparison
+
+    async def _attempt(self) -> tuple[str, str, list[Object]]:
+        app = self._owner.current(self._app)
+        sync = table(self._operation, "sync")
         default = items(app, "spec", "syncPolicy", "syncOptions")
+        options = frozenset(sync.get("syncOptions") or default)
+        try:
+            comparison = await self._compared(app, options)
+        except _EndedError as error:
+            return error.phase, str(error), []
         chosen = {
             (one.get("group", ""), one["kind"], one["name"]) for one in items(sync, "resources")
         }
@@ -101,7 +136,7 @@ class Operation:
                 if not chosen or (item.group, item.kind, item.name) in chosen
             ],
             prune=bool(sync.get("prune")),
-            options=frozenset(sync.get("syncOptions") or default),
+            options=options,
             say=self._progress,
         )
         try:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from windlass.lab.controllers.argocd.fields import APPLICATION, PROJECT, lacking
+from windlass.lab.controllers.argocd.options import lacking_annotations, lacking_options
 from windlass.lab.controllers.objects import Object, dig, items, table
 
 IN_CLUSTER = "https://kubernetes.default.svc"
@@ -41,6 +42,8 @@ def spec_errors(app: Object, project: Object | None) -> list[str]:
 def not_evaluated_for(app: Object, project: Object | None) -> Iterator[str]:
     """What the Application or its project asks for and the lab does not evaluate."""
     yield from lacking(app["spec"], APPLICATION, "spec")
+    yield from lacking_options(items(app, "spec", "syncPolicy", "syncOptions"))
+    yield from lacking_annotations(app)
     if project is None:
         return
     name = project["metadata"]["name"]

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 
 from windlass.lab.clock import Clock
 from windlass.lab.controllers.access import ApiError, Client
-from windlass.lab.controllers.argocd.compare import HOOK, MANAGER, Comparer, Item
+from windlass.lab.controllers.argocd.apply import Applier
+from windlass.lab.controllers.argocd.compare import Comparer, Item
+from windlass.lab.controllers.argocd.differences import pointers_for, respecting
 from windlass.lab.controllers.argocd.health import DEGRADED, HEALTHY, health_of
-from windlass.lab.controllers.objects import Object, annotations_of
+from windlass.lab.controllers.argocd.options import DELETE_POLICY, HOOK
+from windlass.lab.controllers.objects import Object, annotations_of, items
 from windlass.lab.controllers.resources import NAMESPACES
 
-_DELETE_POLICY = "argocd.argoproj.io/hook-delete-policy"
 _PHASES = ("PreSync", "Sync", "PostSync")
 # Lab seconds between looks at what an operation waits for.
 _LOOK_AGAIN = 1.0
@@ -93,13 +95,22 @@ class Sync:
             if item.is_hook:
                 await self.client.delete(ref, propagationPolicy="Background")
                 await self._until_gone(item)
-            await self.client.apply(ref, target, manager=MANAGER)
+            said, found = await self._applier.apply(ref, self._respecting(item, target))
         except ApiError as error:
             self._note(item, "SyncFailed", str(error), phase)
         else:
-            plural = item.resource.plural if item.resource else ""
-            said = f"{plural}.{item.group}/{item.name} serverside-applied".replace("./", "/")
+            self.comparer.learn(item, found)
             self._note(item, "Synced", said, phase)
+
+    @property
+    def _applier(self) -> Applier:
+        return Applier(self.client, self.clock, self.options)
+
+    def _respecting(self, item: Item, target: Object) -> Object:
+        if item.live is None or "RespectIgnoreDifferences=true" not in self.options:
+            return target
+        rules = items(self.app, "spec", "ignoreDifferences")
+        return respecting(target, item.live, pointers_for(rules, item.place))
 
     def _note(self, item: Item, status: str, message: str, phase: str) -> None:
         self.results.append(
@@ -150,7 +161,7 @@ class Sync:
     async def _clean_hooks(self, step: list[Item]) -> None:
         for item in step:
             if item.is_hook and item.target is not None and item.ref is not None:
-                policy = annotations_of(item.target).get(_DELETE_POLICY, "BeforeHookCreation")
+                policy = annotations_of(item.target).get(DELETE_POLICY, "BeforeHookCreation")
                 if "HookSucceeded" in policy:
                     await self.client.delete(item.ref, propagationPolicy="Background")
 
@@ -158,14 +169,25 @@ class Sync:
         """What Git no longer has goes last, highest wave first."""
         extra = [item for item in self.items if item.target is None and item.ref is not None]
         for item in sorted(extra, key=lambda one: (-one.wave, -_kind_order(one))):
-            if not self.prune or item.option("Prune=false"):
+            if not self.prune:
                 self._note(item, "PruneSkipped", "ignored (requires pruning)", "Sync")
+            elif item.option("Prune=false"):
+                self._note(item, "PruneSkipped", "ignored (no prune)", "Sync")
             elif item.ref is not None:
-                await self.client.delete(item.ref, propagationPolicy="Foreground")
+                await self.client.delete(item.ref, propagationPolicy=self._propagation())
                 self._note(item, "Pruned", "pruned", "Sync")
         for item in extra:
-            if self.prune and not item.option("Prune=false"):
+            # What orphans or deletes in the background is not waited for.
+            if (
+                self.prune
+                and not item.option("Prune=false")
+                and self._propagation() == "Foreground"
+            ):
                 await self._until_gone(item)
+
+    def _propagation(self) -> str:
+        named = (one for one in self.options if one.startswith("PrunePropagationPolicy="))
+        return next(named, "=foreground").partition("=")[2].capitalize()
 
 
 def _phases_of(item: Item) -> list[int]:
