@@ -1,11 +1,12 @@
 """Argo CD's stand-in: what it syncs, heals, prunes and refuses, and what it says meanwhile."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.lab.argocd_stories import HEAL, is_well, settings, web
+from tests.lab.argocd_stories import HEAL, conditions_of, is_well, settings, web
 from tests.lab.gitops_fixture import URL, GitOpsLab, gitops
 from windlass.lab.controllers.objects import items
 from windlass.lab.controllers.resources import APPLICATIONS, CONFIG_MAPS, DEPLOYMENTS, PROJECTS
@@ -56,6 +57,45 @@ def test_what_git_no_longer_has_is_pruned(lab: GitOpsLab):
     lab.until("prune is well again", lambda: is_well(lab, "prune", after))
     assert lab.do(lab.client.get(CONFIG_MAPS.ref("go", "prune"))) is None
     assert lab.do(lab.client.get(CONFIG_MAPS.ref("keep", "prune"))) is not None
+
+
+def test_a_source_that_became_empty_does_not_wipe_out_an_automated_application(lab: GitOpsLab):
+    before = lab.commit({"wiped/only.yaml": settings("only"), "wiped/README.md": "kept"})
+    lab.make_app("wiped", "wiped", automated=HEAL)
+    lab.until("wiped is well", lambda: is_well(lab, "wiped", before))
+
+    after = lab.commit({"wiped/only.yaml": None})
+    lab.refresh("wiped")
+
+    lab.until("the condition", lambda: "SyncError" in conditions_of(lab, "wiped"))
+    said = f"Skipping sync attempt to [{after}]: auto-sync will wipe out all resources"
+    assert conditions_of(lab, "wiped") == {"SyncError": said}
+    assert lab.says("wiped", "sync", "status") == "OutOfSync"
+    assert lab.do(lab.client.get(CONFIG_MAPS.ref("only", "wiped"))) is not None
+
+
+def test_a_source_that_may_become_empty_is_pruned_to_nothing(lab: GitOpsLab):
+    before = lab.commit({"empty/only.yaml": settings("only"), "empty/README.md": "kept"})
+    lab.make_app("empty", "empty", automated={**HEAL, "allowEmpty": True})
+    lab.until("empty is well", lambda: is_well(lab, "empty", before))
+
+    after = lab.commit({"empty/only.yaml": None})
+    lab.refresh("empty")
+
+    lab.until("empty is well again", lambda: is_well(lab, "empty", after))
+    assert lab.do(lab.client.get(CONFIG_MAPS.ref("only", "empty"))) is None
+
+
+def test_what_keeps_an_application_from_syncing_is_written_once(lab: GitOpsLab):
+    lab.fault("argocd-sync-failed", app="once", message="denied by a webhook")
+    lab.commit({"once/settings.yaml": settings("once")})
+    lab.make_app("once", "once", automated=HEAL)
+    lab.until("the condition", lambda: "SyncError" in conditions_of(lab, "once"))
+    before = lab.app("once")["metadata"]["resourceVersion"]
+
+    lab.do(asyncio.sleep(1))
+
+    assert lab.app("once")["metadata"]["resourceVersion"] == before
 
 
 def test_without_automation_nothing_is_synced_until_an_operation_asks_for_a_commit(

@@ -2,15 +2,17 @@
 
 import asyncio
 import logging
+from collections.abc import Iterable
 
 from windlass.lab.clock import Clock
 from windlass.lab.controllers.access import ApiAwayError, ApiError, Client
 from windlass.lab.controllers.argocd import projects
 from windlass.lab.controllers.argocd.applicationsets import FINALIZER, REQUEUE
+from windlass.lab.controllers.argocd.autosync import NOTHING, Decision, decide
 from windlass.lab.controllers.argocd.compare import Comparer, Comparison
 from windlass.lab.controllers.argocd.git import Repositories
 from windlass.lab.controllers.argocd.health import DEGRADED, PROGRESSING, UNKNOWN, worst
-from windlass.lab.controllers.argocd.operation import Operation, is_over
+from windlass.lab.controllers.argocd.operation import Operation
 from windlass.lab.controllers.argocd.options import (
     REFRESH,
     SKIP_RECONCILE,
@@ -29,15 +31,13 @@ from windlass.lab.controllers.objects import (
     parse_time,
     table,
     timestamp,
-    with_condition,
 )
 from windlass.lab.controllers.resources import APPLICATIONS, CONFIG_MAPS, PROJECTS
 from windlass.lab.faults import Faults
 
 logger = logging.getLogger(__name__)
 
-# Lab seconds: between self-heals of one Application, and between looks at one that is held up.
-_SELF_HEAL_PAUSE = 5.0
+# Lab seconds between looks at an Application that is held up.
 _LOOK_AGAIN = 10.0
 _APPLICATION_HEALTH = "resource.customizations.health.argoproj.io_Application"
 FAULTS = {
@@ -103,8 +103,11 @@ class Applications:
             # An operation ended while this was compared: it is yesterday's.
             return 0.0
         status = self._status(app, comparison)
+        decision = self._decide(app, comparison, status)
+        if decision.error:
+            status["conditions"] += self._dated(app, [("SyncError", decision.error)])
         await self._publish(app, status, refreshed=kind is not None)
-        await self._act(self.current(app), comparison, status)
+        await self._act(self.current(app), decision)
         return REQUEUE if not comparison.trouble else _LOOK_AGAIN * 3
 
     async def compare(self, app: Object, *, hard: bool = False, revision: str = "") -> Comparison:
@@ -127,24 +130,21 @@ class Applications:
         if comparison.trouble:
             kind, _, said = comparison.trouble.partition(": ")
             sync = {"status": "Unknown", "revision": comparison.revision}
-            conditions = [{"type": kind, "message": said}]
+            said_now = [(kind, said)]
             health = UNKNOWN if kind == "InvalidSpecError" else self._health_before(app)
         else:
             looping = self._fault("argocd-drift-loop", name) and self._has_synced(app)
             synced = comparison.is_synced and not looping
             sync = {"status": "Synced" if synced else "OutOfSync", "revision": comparison.revision}
-            conditions = [one for one in items(app, "status", "conditions") if _is_kept(one)]
-            conditions += [
-                {"type": "SharedResourceWarning", "message": said}
-                for said in comparison.shared_with_others(app)
-            ]
+            shared = comparison.shared_with_others(app)
+            said_now = [("SharedResourceWarning", one) for one in shared]
             health = self._health(app, comparison)
         spec = app["spec"]
         compared = {"source": spec.get("source"), "destination": spec.get("destination")}
         status: Object = {
             "sync": {**sync, "comparedTo": compared},
             "health": {"status": health, "lastTransitionTime": now},
-            "conditions": _dated(app, conditions, now),
+            "conditions": self._dated(app, said_now),
         }
         if health == dig(app, "status", "health", "status"):
             status["health"] = app["status"]["health"]
@@ -152,6 +152,15 @@ class Applications:
             status["resources"] = [one.summary() for one in comparison.items if not one.is_hook]
             status["sourceType"] = "Kustomize" if "kustomize" in spec["source"] else "Directory"
         return status
+
+    def _dated(self, app: Object, conditions: Iterable[tuple[str, str]]) -> list[Object]:
+        """Conditions by type and message, each with the time since when it is so."""
+        now = timestamp(self._clock.now())
+        known = {(one["type"], one["message"]): one for one in items(app, "status", "conditions")}
+        return [
+            known.get(one, {"type": one[0], "message": one[1], "lastTransitionTime": now})
+            for one in conditions
+        ]
 
     def _health(self, app: Object, comparison: Comparison) -> str:
         name = app["metadata"]["name"]
@@ -190,7 +199,19 @@ class Applications:
             body["metadata"] = {"annotations": {REFRESH: None}}
         self.learn(await self._client.merge(APPLICATIONS.of(app), body))
 
-    async def _act(self, app: Object, comparison: Comparison, status: Object) -> None:
+    def _decide(self, app: Object, comparison: Comparison, status: Object) -> Decision:
+        """What automated sync makes of it."""
+        key = key_of(app)
+        if key in self._operations and not self._operations[key].done():
+            return NOTHING
+        if comparison.trouble or status["sync"]["status"] != "OutOfSync":
+            return NOTHING
+        finished = dig(app, "status", "operationState", "finishedAt")
+        # The time on the wire has whole seconds only, which are many in a lab that hurries.
+        ended = self._ended.get(key) or (parse_time(finished).timestamp() if finished else 0.0)
+        return decide(app, comparison, self._clock.since(ended))
+
+    async def _act(self, app: Object, decision: Decision) -> None:
         key = key_of(app)
         running = self._operations.get(key)
         if running is not None and not running.done():
@@ -198,8 +219,13 @@ class Applications:
         if "operation" in app:
             operation = Operation(self, self._client, self._clock, app)
             self._operations[key] = asyncio.create_task(self._operate(operation, key))
-        elif not comparison.trouble and status["sync"]["status"] == "OutOfSync":
-            await self._sync_by_itself(app, comparison)
+        elif decision.operation is not None:
+            wait = decision.wait if self.may_sync(app, manual=False) else _LOOK_AGAIN * 3
+            if wait > 0:
+                self.controller.enqueue_after(key, wait)
+            else:
+                body = {"operation": decision.operation}
+                self.learn(await self._client.merge(APPLICATIONS.of(app), body))
 
     async def _operate(self, operation: Operation, key: Key) -> None:
         try:
@@ -214,44 +240,6 @@ class Applications:
         else:
             self._ended[key] = self._clock.time()
             self.controller.enqueue(key)
-
-    async def _sync_by_itself(self, app: Object, comparison: Comparison) -> None:
-        automated = dig(app, "spec", "syncPolicy", "automated")
-        if automated is None or automated.get("enabled") is False:
-            return
-        extra = [one for one in comparison.items if one.target is None and not one.synced]
-        changed = [one for one in comparison.items if one.target is not None and not one.synced]
-        if extra and not changed and not automated.get("prune"):
-            return
-        wait = await self._pause(app, comparison, automated)
-        if wait is None:
-            return
-        if not self.may_sync(app, manual=False):
-            wait = _LOOK_AGAIN * 3
-        if wait > 0:
-            self.controller.enqueue_after(key_of(app), wait)
-            return
-        body = {"operation": _automatic(app, comparison)}
-        self.learn(await self._client.merge(APPLICATIONS.of(app), body))
-
-    async def _pause(self, app: Object, comparison: Comparison, automated: Object) -> float | None:
-        """Lab seconds until this commit may be synced; None if it was and stays as it is."""
-        last = table(app, "status", "operationState")
-        result = table(last, "syncResult")
-        if result.get("revision") != comparison.revision or not is_over(last):
-            return 0.0
-        if result.get("source") != app["spec"]["source"]:
-            return 0.0
-        if last["phase"] != "Succeeded":
-            said = f"Failed last sync attempt to {comparison.revision}: {last['message']}"
-            await self._note(app, "SyncError", said)
-            return None
-        if not automated.get("selfHeal"):
-            return None
-        # The time on the wire has whole seconds only, which are many in a lab that hurries.
-        ended = self._ended.get(key_of(app)) or parse_time(last["finishedAt"]).timestamp()
-        ago = self._clock.since(ended)
-        return max(_SELF_HEAL_PAUSE - ago, 0.0)
 
     def may_sync(self, app: Object, *, manual: bool) -> bool:
         """Whether the project's sync windows are open for this Application now."""
@@ -279,16 +267,6 @@ class Applications:
         said = "one or more objects failed to apply, reason: admission webhook denied the request"
         return "" if fault is None else str(fault.args.get("message", said))
 
-    async def _note(self, app: Object, kind: str, message: str) -> None:
-        conditions = items(app, "status", "conditions")
-        if any(one["type"] == kind and one["message"] == message for one in conditions):
-            return
-        entry = {"type": kind, "message": message, "status": ""}
-        fresh = with_condition(conditions, entry, self._clock.now())
-        for one in fresh:
-            one.pop("status", None)
-        await self._client.merge(APPLICATIONS.of(app), {"status": {"conditions": fresh}})
-
     async def _remove(self, app: Object) -> float | None:
         """With the resources finalizer, what the Application made goes before it does."""
         ours = [one for one in items(app, "metadata", "finalizers") if one.startswith(FINALIZER)]
@@ -307,33 +285,3 @@ class Applications:
             return 1.0
         await self._client.take_off_finalizer(APPLICATIONS.of(app), app, ours[0])
         return None
-
-
-def _automatic(app: Object, comparison: Comparison) -> Object:
-    """The operation that the controller starts by itself."""
-    policy = app["spec"]["syncPolicy"]
-    sync: Object = {
-        "revision": comparison.revision,
-        "prune": policy["automated"].get("prune", False),
-        "syncOptions": items(policy, "syncOptions"),
-    }
-    operation: Object = {"sync": sync, "initiatedBy": {"automated": True}}
-    return operation | ({"retry": policy["retry"]} if policy.get("retry") else {})
-
-
-def _is_kept(entry: Object) -> bool:
-    return entry["type"] not in (
-        "ComparisonError",
-        "InvalidSpecError",
-        "SyncError",
-        "SharedResourceWarning",
-    )
-
-
-def _dated(app: Object, conditions: list[Object], now: str) -> list[Object]:
-    """Each with the time since when it is so."""
-    known = {(one["type"], one["message"]): one for one in items(app, "status", "conditions")}
-    return [
-        known.get((one["type"], one["message"]), {**one, "lastTransitionTime": now})
-        for one in conditions
-    ]

@@ -29,7 +29,7 @@ APPLICATION: Fields = {
     "source": _SOURCE,
     "destination": _DESTINATION,
     "syncPolicy": {
-        "automated": {"prune": None, "selfHeal": None, "enabled": None},
+        "automated": {"prune": None, "selfHeal": None, "allowEmpty": None, "enabled": None},
         "syncOptions": None,
         "retry": _RETRY,
     },
