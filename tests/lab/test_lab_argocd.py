@@ -137,7 +137,7 @@ def test_waves_wait_for_each_other_and_hooks_run_between(lab: GitOpsLab):
 
     lab.until("waves is well", lambda: is_well(lab, "waves", commit))
     entries = lab.says("waves", "operationState", "syncResult", "resources")
-    assert [entry["kind"] for entry in entries] == ["Job", "Deployment"]
+    assert [entry["kind"] for entry in entries] == ["Namespace", "Job", "Deployment"]
 
 
 def test_a_failed_sync_is_not_tried_again_at_the_same_commit(lab: GitOpsLab):

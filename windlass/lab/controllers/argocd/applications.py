@@ -248,6 +248,10 @@ class Applications:
             app, project, self._clock.now(), manual=manual
         )
 
+    def project_of(self, app: Object) -> Object | None:
+        """The AppProject of this Application."""
+        return self._states.project_of(app)
+
     def learn(self, app: Object) -> None:
         """What was just written is known before the watch tells of it."""
         self._apps.learn(app)

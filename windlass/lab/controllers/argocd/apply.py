@@ -39,6 +39,10 @@ class Applier:
         Raises:
             ApiError: the server, or kubectl before it, said no.
         """
+        if "name" not in target["metadata"]:
+            beginning = target["metadata"].get("generateName", "")
+            said = f"from {beginning}: cannot use generate name with apply"
+            raise ApiError(400, "BadRequest", said)
         live = await self.client.get(ref)
         if self._wants("Replace=true", target):
             return await self._replace(ref, target, live)

@@ -27,7 +27,7 @@ def decide(app: Object, comparison: Comparison, since_end: float) -> Decision:
     automated = table(app, "spec", "syncPolicy", "automated")
     if not _is_automated(app) or (not automated.get("prune") and _only_extra(comparison)):
         return NOTHING
-    wait = 0.0
+    operation, wait = _operation(app, comparison), 0.0
     if _was_attempted(app, comparison):
         last = table(app, "status", "operationState")
         if last["phase"] != "Succeeded":
@@ -36,10 +36,15 @@ def decide(app: Object, comparison: Comparison, since_end: float) -> Decision:
         if not automated.get("selfHeal"):
             return NOTHING
         wait = max(_SELF_HEAL_PAUSE - since_end, 0.0)
+        operation["sync"]["resources"] = [
+            {"group": one.group, "kind": one.kind, "name": one.name}
+            for one in comparison.items
+            if not one.synced
+        ]
     if automated.get("prune") and not automated.get("allowEmpty") and _would_wipe(comparison):
         said = "auto-sync will wipe out all resources"
         return Decision(error=f"Skipping sync attempt to [{comparison.revision}]: {said}")
-    return Decision(_operation(app, comparison), wait)
+    return Decision(operation, wait)
 
 
 def _is_automated(app: Object) -> bool:

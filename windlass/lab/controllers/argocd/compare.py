@@ -41,6 +41,10 @@ class Item:
     live: Object | None = None
     synced: bool = False
     health: Health | None = None
+    # False where its project does not let the Application touch it: it is left alone, unlooked at.
+    permitted: bool = True
+    # For what the sync itself adds.
+    phase: str = "Sync"
 
     @property
     def ref(self) -> Ref | None:
@@ -75,13 +79,14 @@ class Item:
 
     def summary(self) -> Object:
         """The entry of `status.resources`."""
+        status = "Synced" if self.synced else "OutOfSync"
         entry: Object = {
             "group": self.group,
             "version": self.version,
             "kind": self.kind,
             "namespace": self.namespace,
             "name": self.name,
-            "status": "Synced" if self.synced else "OutOfSync",
+            "status": status if self.permitted else "Unknown",
         }
         entry = {key: value for key, value in entry.items() if value}
         if self.health is not None:

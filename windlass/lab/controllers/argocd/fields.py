@@ -51,7 +51,8 @@ OPERATION: Fields = {
         "prune": None,
         "resources": {"group": None, "kind": None, "name": None, "namespace": None},
         "syncOptions": None,
-        "syncStrategy": {"hook": {}},
+        # `apply: {}` leaves the hooks out.
+        "syncStrategy": {"hook": {}, "apply": {}},
         # A count for self-heal's backoff, which in the lab is one pause.
         "autoHealAttemptsCount": None,
     },

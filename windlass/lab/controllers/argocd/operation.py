@@ -5,10 +5,10 @@ from typing import Protocol
 
 from windlass.lab.clock import Clock
 from windlass.lab.controllers.access import Client
-from windlass.lab.controllers.argocd.compare import Comparer, Comparison
+from windlass.lab.controllers.argocd.compare import Comparer, Comparison, Item
 from windlass.lab.controllers.argocd.fields import OPERATION, lacking, not_evaluated
 from windlass.lab.controllers.argocd.options import lacking_options
-from windlass.lab.controllers.argocd.sync import Sync, SyncFailedError
+from windlass.lab.controllers.argocd.sync import Request, Sync, SyncFailedError, TerminatedError
 from windlass.lab.controllers.objects import Object, dig, items, table, timestamp
 from windlass.lab.controllers.resources import APPLICATIONS
 
@@ -29,6 +29,8 @@ class Owner(Protocol):
     def learn(self, app: Object) -> None: ...
 
     def may_sync(self, app: Object, *, manual: bool) -> bool: ...
+
+    def project_of(self, app: Object) -> Object | None: ...
 
     def refused(self, app: Object) -> str: ...
 
@@ -122,28 +124,31 @@ class Operation:
             comparison = await self._compared(app, options)
         except _EndedError as error:
             return error.phase, str(error), []
-        chosen = {
-            (one.get("group", ""), one["kind"], one["name"]) for one in items(sync, "resources")
-        }
         attempt = Sync(
             client=self._client,
             comparer=self._owner.comparer,
             clock=self._clock,
-            app=app,
-            items=[
-                item
-                for item in comparison.items
-                if not chosen or (item.group, item.kind, item.name) in chosen
-            ],
-            prune=bool(sync.get("prune")),
-            options=options,
+            request=self._request(app, comparison, options),
             say=self._progress,
         )
         try:
-            await attempt.run()
+            message = await attempt.run()
         except SyncFailedError as error:
             return "Failed", str(error), attempt.results
-        return "Succeeded", "successfully synced (all tasks run)", attempt.results
+        return "Succeeded", message, attempt.results
+
+    def _request(self, app: Object, comparison: Comparison, options: frozenset[str]) -> Request:
+        sync = table(self._operation, "sync")
+        chosen = items(sync, "resources")
+        return Request(
+            app=app,
+            project=self._owner.project_of(app) or {},
+            items=[item for item in comparison.items if _is_chosen(item, chosen)],
+            options=options,
+            revision=comparison.revision,
+            prune=bool(sync.get("prune")),
+            hooks=not chosen and "apply" not in table(sync, "syncStrategy"),
+        )
 
     def _pause(self) -> float:
         backoff = table(self._operation, "retry", "backoff")
@@ -156,7 +161,7 @@ class Operation:
 
     async def _progress(self, message: str) -> None:
         if self._is_terminated():
-            raise SyncFailedError("Operation terminated")
+            raise TerminatedError("Operation terminated")
         known = dig(self._owner.current(self._app), "status", "operationState", "message")
         if known != message:
             await self._say("Running", message)
@@ -201,6 +206,15 @@ class Operation:
             status["history"] = [*history, entry][-kept:] if kept > 0 else []
         body = {"operation": None, "status": status}
         self._owner.learn(await self._client.merge(self._ref, body))
+
+
+def _is_chosen(item: Item, chosen: list[Object]) -> bool:
+    """A selective sync names objects, with or without their namespace."""
+    return not chosen or any(
+        (one.get("group", ""), one["kind"], one["name"]) == (item.group, item.kind, item.name)
+        and one.get("namespace", item.namespace) == item.namespace
+        for one in chosen
+    )
 
 
 def _seconds(backoff: Object, key: str, default: str) -> float:

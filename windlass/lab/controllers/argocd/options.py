@@ -54,8 +54,8 @@ _OF_COMPARING: _Options = {
 _ANNOTATIONS: Mapping[str, _Options] = {
     SYNC_OPTIONS: _OF_OBJECTS,
     COMPARE_OPTIONS: _OF_COMPARING,
-    HOOK: {"PreSync": ("",), "Sync": ("",), "PostSync": ("",), "Skip": ("",)},
-    DELETE_POLICY: {"BeforeHookCreation": ("",), "HookSucceeded": ("",)},
+    HOOK: dict.fromkeys(("PreSync", "Sync", "PostSync", "SyncFail", "Skip"), ("",)),
+    DELETE_POLICY: dict.fromkeys(("BeforeHookCreation", "HookSucceeded", "HookFailed"), ("",)),
 }
 # Annotations whose values are looked at below, or that only other programs read.
 _KNOWN = {

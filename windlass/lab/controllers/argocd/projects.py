@@ -93,7 +93,17 @@ def permits_kind(project: Object, group: str, kind: str, *, namespaced: bool) ->
     if _listed(project, "namespaceResourceBlacklist", group, kind):
         return False
     listed = _listed(project, "namespaceResourceWhitelist", group, kind)
-    return listed or "namespaceResourceWhitelist" not in project["spec"]
+    return listed or project["spec"].get("namespaceResourceWhitelist") is None
+
+
+def forbids(project: Object, group: str, kind: str, namespace: str | None) -> str:
+    """Why an object may not be there, in Argo CD's words; `namespace` is None for cluster kinds."""
+    name = project["metadata"]["name"]
+    if not permits_kind(project, group, kind, namespaced=namespace is not None):
+        return f"resource {group}:{kind} is not permitted in project {name}"
+    if namespace is not None and not permits_destination(project, namespace):
+        return f"namespace {namespace} is not permitted in project '{name}'"
+    return ""
 
 
 def _listed(project: Object, which: str, group: str, kind: str) -> bool:

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator
 from windlass.lab.clock import Clock
 from windlass.lab.controllers.argocd import projects
 from windlass.lab.controllers.argocd.applicationsets import REQUEUE
-from windlass.lab.controllers.argocd.compare import Comparer, Comparison
+from windlass.lab.controllers.argocd.compare import Comparer, Comparison, Item
 from windlass.lab.controllers.argocd.fields import not_evaluated
 from windlass.lab.controllers.argocd.git import GitError, Repositories
+from windlass.lab.controllers.argocd.health import MISSING
 from windlass.lab.controllers.argocd.options import lacking_annotations
 from windlass.lab.controllers.argocd.render import RenderError, render
 from windlass.lab.controllers.controller import Informers
@@ -46,7 +47,8 @@ class States:
             wanted = revision or source.get("targetRevision", "HEAD")
             manifests = await self._manifests_of(source, wanted, found, hard=hard)
             found.items = await self._comparer.compare(app, manifests)
-            _check_kinds(found, project)
+            found.items = list(_permitted_items(found.items, project))
+            _check_namespaces(found)
         except _UntoldError as error:
             found.trouble = str(error)
         return found
@@ -109,12 +111,25 @@ def _not_loaded(why: str) -> _UntoldError:
     return _UntoldError(f"ComparisonError: {said}")
 
 
-def _check_kinds(found: Comparison, project: Object) -> None:
-    for item in found.items:
+def _permitted_items(found: Iterable[Item], project: Object) -> Iterator[Item]:
+    """What the project does not permit is as good as not there, and is never pruned."""
+    for item in found:
         namespaced = item.resource is None or item.resource.namespaced
-        if not projects.permits_kind(project, item.group, item.kind, namespaced=namespaced):
-            said = f"resource {item.group}:{item.kind} is not permitted in project"
-            raise _UntoldError(f"InvalidSpecError: {said} {project['metadata']['name']}")
+        where = item.namespace if namespaced else None
+        if not projects.forbids(project, item.group, item.kind, where):
+            yield item
+        elif item.target is not None:
+            item.live, item.synced, item.permitted = None, item.is_hook, False
+            item.health = None if item.is_hook else (MISSING, "")
+            yield item
+
+
+def _check_namespaces(found: Comparison) -> None:
+    for item in found.items:
+        if item.resource is not None and item.resource.namespaced and not item.namespace:
+            kind = f"{item.group}/{item.version}, Kind={item.kind}"
+            said = f"Namespace for {item.name} {kind} is missing."
+            raise _UntoldError(f"InvalidSpecError: {said}")
 
 
 def _lacking_in(manifests: Iterable[Object]) -> Iterator[str]:
