@@ -34,6 +34,19 @@ def test_a_lab_that_cannot_be_is_bad_input(
     assert not (tmp_path / "lab").exists()
 
 
+def test_a_lab_of_a_site_file_that_makes_no_sense_is_bad_input_and_starts_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    site = tmp_path / "site.yaml"
+    site.write_text("name: x\nnonsense: 1\n")
+
+    code = main(["lab", "up", "--dir", str(tmp_path / "lab"), "--site", str(site)])
+
+    assert code == BAD_INPUT
+    assert f"{site}:2: nonsense: unknown key" in capsys.readouterr().err
+    assert not (tmp_path / "lab").exists()
+
+
 def test_a_fault_where_no_lab_runs_is_bad_input_and_says_how_to_start_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -23,6 +23,7 @@ from typing import Any
 
 from windlass.cli.printing import say
 from windlass.errors import BadInputError, NotReadyError, RefusedError
+from windlass.models.load import load_site
 from windlass.waiting import Pace, wait_for
 
 START = timedelta(seconds=120)
@@ -122,25 +123,25 @@ def run(args: argparse.Namespace) -> int:
     return _fault(args)
 
 
+def _command(args: argparse.Namespace, folder: Path) -> list[str]:
+    module = [sys.executable, "-m", "windlass.lab.up"]
+    options = ["--dir", str(folder), "--speed", str(args.speed), "--network", args.network]
+    for option in ("site", "host_memory", "repository"):
+        if (value := getattr(args, option)) is not None:
+            options += [f"--{option.replace('_', '-')}", str(value)]
+    for url in args.url or []:
+        options += ["--url", url]
+    return [*module, *options]
+
+
 def _up(args: argparse.Namespace) -> int:
     folder: Path = args.dir.absolute()
     if _pid(folder) is not None:
         raise BadInputError(f"a lab already runs in {folder}: windlass lab down --dir {folder}")
-    command = [
-        sys.executable,
-        "-m",
-        "windlass.lab.up",
-        "--dir",
-        str(folder),
-        "--speed",
-        str(args.speed),
-    ]
-    command += ["--network", args.network]
-    for option in ("site", "host_memory", "repository"):
-        if (value := getattr(args, option)) is not None:
-            command += [f"--{option.replace('_', '-')}", str(value)]
-    urls: list[str] = args.url or []
-    command += [part for url in urls for part in ("--url", url)]
+    if args.site is not None:
+        # Whatever is wrong with it is said before anything starts.
+        load_site(str(args.site.absolute()))
+    command = _command(args, folder)
     if not args.detach:
         os.execv(sys.executable, command)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
