@@ -129,9 +129,8 @@ def _command(args: argparse.Namespace, folder: Path) -> list[str]:
     for option in ("site", "host_memory", "repository"):
         if (value := getattr(args, option)) is not None:
             options += [f"--{option.replace('_', '-')}", str(value)]
-    for url in args.url or []:
-        options += ["--url", url]
-    return [*module, *options]
+    urls: list[str] = args.url or []
+    return [*module, *options, *(part for url in urls for part in ("--url", url))]
 
 
 def _up(args: argparse.Namespace) -> int:
