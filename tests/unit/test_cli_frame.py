@@ -182,3 +182,23 @@ def test_check_names_a_secret_that_is_not_there_and_insists_on_it_when_asked(
 
     assert (relaxed, strict) == (exits.DONE, exits.BAD_INPUT)
     assert f"not here yet: proxmox.token_secret: {tmp_path}/token" in said
+
+
+def test_the_environment_that_make_builds_has_the_command(tmp_path: Path):
+    built = subprocess.run(
+        ["make", "--dry-run", "--always-make", ".venv"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    command = Path(sys.executable).with_name("windlass")
+
+    done = subprocess.run(
+        [command, "history", "--json"],
+        env={"WINDLASS_HOME": str(tmp_path)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert json.loads(done.stdout) == []
+    assert "-r requirements.txt" in built.stdout
+    assert "requirements-dev.txt" not in built.stdout
