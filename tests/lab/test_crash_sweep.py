@@ -43,7 +43,7 @@ def steps(lab: RunningLab) -> list[str]:
     return [step["key"] for step in lab.json("show", operation(lab))["steps"]]
 
 
-def test_killed_at_one_point_after_the_other_a_bootstrap_still_ends_with_each_effect_once(
+def test_p1_killed_at_one_point_after_the_other_a_bootstrap_still_ends_with_each_effect_once(
     lab: RunningLab, capsys: pytest.CaptureFixture[str]
 ):
     sample = sample_of(points_of(plan_of(lab)))
@@ -58,7 +58,7 @@ def test_killed_at_one_point_after_the_other_a_bootstrap_still_ends_with_each_ef
     assert chain.unhit == []
 
 
-def test_sigterm_parks_within_thirty_seconds_and_a_resume_goes_on(lab: RunningLab):
+def test_p2_sigterm_parks_within_thirty_seconds_and_a_resume_goes_on(lab: RunningLab):
     keys = [step["key"] for step in plan_of(lab)["steps"]]
     term = {VARIABLE: "proxmox.start-vm/w:mid_effect=term"}
 
@@ -77,7 +77,7 @@ def test_sigterm_parks_within_thirty_seconds_and_a_resume_goes_on(lab: RunningLa
     assert judged(lab, keys) == []
 
 
-def test_a_stopped_process_is_taken_over_and_finds_itself_fenced_when_it_wakes(lab: RunningLab):
+def test_p3_a_stopped_process_is_taken_over_and_finds_itself_fenced_when_it_wakes(lab: RunningLab):
     keys = [step["key"] for step in plan_of(lab)["steps"]]
     stop = {VARIABLE: "talos.apply-config/w:post_intent=stop"}
     sleeper = lab.start("bootstrap", str(lab.site_file), "--apply", "--local", "--yes", env=stop)
@@ -109,7 +109,7 @@ def _until_taken(lab: RunningLab) -> "subprocess.CompletedProcess[str]":
     return done
 
 
-def test_a_record_that_finds_no_room_fails_before_the_effect(lab: RunningLab):
+def test_p5_a_record_that_finds_no_room_fails_before_the_effect(lab: RunningLab):
     before = len(lab.effects())
 
     full = lab.bootstrap(env={VARIABLE: "proxmox.download-image/pve1:post_intent=enospc"})
@@ -120,7 +120,7 @@ def test_a_record_that_finds_no_room_fails_before_the_effect(lab: RunningLab):
     assert Journal.open(lab.home).holder("buoy") is None
 
 
-def test_where_the_journal_has_no_room_to_grow_nothing_is_begun_and_with_room_it_goes_on(
+def test_p5_where_the_journal_has_no_room_to_grow_nothing_is_begun_and_with_room_it_goes_on(
     lab: RunningLab,
 ):
     keys = [step["key"] for step in plan_of(lab)["steps"]]
@@ -142,7 +142,9 @@ def test_where_the_journal_has_no_room_to_grow_nothing_is_begun_and_with_room_it
     assert judged(lab, keys) == []
 
 
-def test_a_step_in_which_the_process_dies_three_times_is_not_tried_again_by_itself(lab: RunningLab):
+def test_p9_a_step_in_which_the_process_dies_three_times_is_not_tried_again_by_itself(
+    lab: RunningLab,
+):
     kill = {VARIABLE: "talos.secrets/buoy:post_intent=kill9"}
     deaths = [lab.bootstrap(env=kill), resume(lab, kill), resume(lab, kill)]
 

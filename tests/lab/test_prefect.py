@@ -112,7 +112,7 @@ def test_plan_progress_and_report_are_artifacts(served: Serving, booted: tuple[s
     assert {"plan", "report", f"progress-{operation.id}"} <= set(_artifacts(served, run))
 
 
-def test_a_completed_run_that_is_retried_does_nothing_again(
+def test_o13_a_completed_run_that_is_retried_does_nothing_again(
     served: Serving, booted: tuple[str, Any]
 ):
     run, _ = booted
@@ -135,7 +135,7 @@ def _has_run_twice(served: Serving, run: str) -> None:
         raise NotReadyError(f"it ran {found['run_count']} times")
 
 
-def test_a_new_run_with_a_done_operation_does_nothing_again(
+def test_o13_a_new_run_with_a_done_operation_does_nothing_again(
     served: Serving, booted: tuple[str, Any]
 ):
     _, operation = booted

@@ -96,7 +96,7 @@ def assert_parked(served: Serving, run: str, operation: str, step: str) -> None:
 
 
 @pytest.mark.parametrize("lab", [1], indirect=True)
-def test_stops_of_every_kind_park_and_go_on(lab: RunningLab):
+def test_p2_o9_stops_of_every_kind_park_and_go_on(lab: RunningLab):
     with serving(lab) as served:
         run, operation = hanging(served)
 

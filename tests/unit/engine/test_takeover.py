@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
 
@@ -18,10 +18,12 @@ from windlass.engine.journal import Journal
 from windlass.engine.lock import SiteLock
 from windlass.engine.operation import Acting, reconcile
 from windlass.engine.records import OperationState
-from windlass.errors import BusyError
-from windlass.models.plan import Step
+from windlass.errors import BusyError, ParkedError
+from windlass.models.plan import JsonObject, Step
 
 LEASE = timedelta(seconds=1)
+# A lease of 30 s is what would have to run out, were death not known at once.
+LEASE_OF_THE_DEAD = timedelta(seconds=30)
 
 
 @pytest.fixture
@@ -145,6 +147,46 @@ def test_the_site_is_free_again_after_a_takeover_ended(journal: Journal, stopped
     with lock.hold("third", run="r", stop=Event()) as hold:
         assert hold.epoch == 3
     assert stopped
+
+
+def test_a_new_holder_waits_for_the_deadline_of_the_call_that_was_interrupted_and_no_longer(
+    journal: Journal,
+):
+    dead = journal.create(plan_of("light"), origin="test")
+    sent = datetime.now(UTC)
+    call: JsonObject = {"state": "intent", "intent": sent.isoformat(), "deadline": 1.0}
+    journal.write_step(dead, "make/light", "effect", call)
+    made: list[datetime] = []
+
+    class Noting(Thing):
+        def effect(self) -> None:
+            made.append(datetime.now(UTC))
+            super().effect()
+
+    operation = journal.create(plan_of("buoy"), origin="test")
+    acting = Acting(journal, ThreadsExecutor(), lambda s, _e: Noting(journal.home, s.target), "run")
+
+    assert acting.act(operation).state is OperationState.DONE
+
+    assert len(made) == 1
+    assert timedelta(seconds=1) <= made[0] - sent < LEASE_OF_THE_DEAD
+
+
+def test_whoever_waits_for_an_interrupted_call_can_be_stopped(journal: Journal):
+    dead = journal.create(plan_of("light"), origin="test")
+    call: JsonObject = {
+        "state": "intent", "intent": datetime.now(UTC).isoformat(), "deadline": 600.0,
+    }  # fmt: skip
+    journal.write_step(dead, "make/light", "effect", call)
+    operation = journal.create(plan_of("buoy"), origin="test")
+    acting = Acting(journal, ThreadsExecutor(), lambda s, _e: thing(journal, s), "run")
+    acting.stop.set()
+
+    with pytest.raises(ParkedError):
+        acting.act(operation)
+
+    assert journal.operation(operation.id).state is OperationState.PARKED
+    assert not (journal.home / "buoy").exists()
 
 
 def test_lock_files_are_private_and_nothing_is_left_beside_them(journal: Journal, stopped: object):
