@@ -154,21 +154,25 @@ def test_a_browser_shows_each_run_by_its_name_and_state(served: Serving, booted:
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
 
     with _browser(served) as page:
-        _look(page, served, done, "bootstrap-done.png")
+        _look(page, served, done)
         page.get_by_text(f"{len(operation.plan.steps)} Task runs").wait_for()
+        page.locator("canvas").first.wait_for()
+        page.get_by_text("Waiting for logs...").wait_for(state="hidden")
+        page.screenshot(path=str(ARTIFACTS / "bootstrap-done.png"))
         assert _shown(page) == ["buoy: bootstrap, apply", "Completed"]
 
-        _look(page, served, failed, "bootstrap-failed.png")
+        _look(page, served, failed)
+        page.get_by_text("there is no operation 'nowhere'").first.wait_for()
+        page.screenshot(path=str(ARTIFACTS / "bootstrap-failed.png"))
         assert _shown(page) == ["buoy: bootstrap, plan", "Failed"]
 
 
-def _look(page: Any, served: Serving, run: str, picture: str) -> None:
+def _look(page: Any, served: Serving, run: str) -> None:
     """The page of a run, once it says what the server says of it."""
     found = served.patiently("GET", f"/flow_runs/{run}")
     page.goto(f"{served.api.ui}/runs/flow-run/{run}", wait_until="domcontentloaded")
     for text in (found["name"], found["state"]["name"]):
         page.get_by_text(text, exact=True).first.wait_for()
-    page.screenshot(path=str(ARTIFACTS / picture))
 
 
 def _shown(page: Any) -> list[str]:
