@@ -43,7 +43,9 @@ def test_a_lab_of_a_site_file_that_makes_no_sense_is_bad_input_and_starts_nothin
     code = main(["lab", "up", "--dir", str(tmp_path / "lab"), "--site", str(site)])
 
     assert code == BAD_INPUT
-    assert f"{site}:2: nonsense: unknown key" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{site}:2: nonsense: unknown key" in said
+    assert "token_id" not in said
     assert not (tmp_path / "lab").exists()
 
 

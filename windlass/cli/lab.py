@@ -23,13 +23,16 @@ from typing import Any
 
 from windlass.cli.printing import say
 from windlass.errors import BadInputError, NotReadyError, RefusedError
-from windlass.models.load import load_site
+from windlass.models.load import SiteFileError, load_site
 from windlass.waiting import Pace, wait_for
 
 START = timedelta(seconds=120)
 END = timedelta(seconds=30)
 LOOPBACK_PREFIX = 16
 LOOK = Pace(first=timedelta(seconds=0.1), longest=timedelta(seconds=0.5))
+
+# What a site file for a lab need not have, or may have of the real site.
+FILLED_IN = {"proxmox", "proxmox.endpoints", "proxmox.token_id", "proxmox.token_secret"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,6 +126,20 @@ def run(args: argparse.Namespace) -> int:
     return _fault(args)
 
 
+def _refuse_nonsense(site: Path) -> None:
+    """Say what is wrong with a site file before anything starts; how Proxmox is reached, the lab itself will say.
+
+    Raises:
+        SiteFileError: with all that is left.
+    """
+    try:
+        load_site(site)
+    except SiteFileError as error:
+        left = [one for one in error.problems if one.key not in FILLED_IN]
+        if left:
+            raise SiteFileError(site, left) from error
+
+
 def _command(args: argparse.Namespace, folder: Path) -> list[str]:
     module = [sys.executable, "-m", "windlass.lab.up"]
     options = ["--dir", str(folder), "--speed", str(args.speed), "--network", args.network]
@@ -138,8 +155,7 @@ def _up(args: argparse.Namespace) -> int:
     if _pid(folder) is not None:
         raise BadInputError(f"a lab already runs in {folder}: windlass lab down --dir {folder}")
     if args.site is not None:
-        # Whatever is wrong with it is said before anything starts.
-        load_site(str(args.site.absolute()))
+        _refuse_nonsense(args.site.absolute())
     command = _command(args, folder)
     if not args.detach:
         os.execv(sys.executable, command)
