@@ -45,7 +45,7 @@ def test_a_lab_of_a_site_file_that_makes_no_sense_is_bad_input_and_starts_nothin
     assert code == BAD_INPUT
     said = capsys.readouterr().err
     assert f"{site}:2: nonsense: unknown key" in said
-    assert "token_id" not in said
+    assert f"{site}:1: proxmox: missing" in said
     assert not (tmp_path / "lab").exists()
 
 

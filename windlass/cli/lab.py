@@ -23,6 +23,7 @@ from typing import Any
 
 from windlass.cli.printing import say
 from windlass.errors import BadInputError, NotReadyError, RefusedError
+from windlass.models.document import Problem
 from windlass.models.load import SiteFileError, load_site
 from windlass.waiting import Pace, wait_for
 
@@ -32,7 +33,7 @@ LOOPBACK_PREFIX = 16
 LOOK = Pace(first=timedelta(seconds=0.1), longest=timedelta(seconds=0.5))
 
 # What a site file for a lab need not have, or may have of the real site.
-FILLED_IN = {"proxmox", "proxmox.endpoints", "proxmox.token_id", "proxmox.token_secret"}
+FILLED_IN = {"proxmox.endpoints", "proxmox.token_id", "proxmox.token_secret"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -135,9 +136,13 @@ def _refuse_nonsense(site: Path) -> None:
     try:
         load_site(site)
     except SiteFileError as error:
-        left = [one for one in error.problems if one.key not in FILLED_IN]
+        left = [one for one in error.problems if not _is_filled_in(one)]
         if left:
             raise SiteFileError(site, left) from error
+
+
+def _is_filled_in(problem: Problem) -> bool:
+    return problem.key in FILLED_IN or (problem.key == "proxmox" and "ca_file" in problem.message)
 
 
 def _command(args: argparse.Namespace, folder: Path) -> list[str]:
