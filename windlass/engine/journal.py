@@ -50,7 +50,7 @@ from windlass.errors import (
     UnreachableError,
     WindlassError,
 )
-from windlass.models.plan import JsonObject, Plan
+from windlass.models.plan import Json, JsonObject, Plan
 
 # Without vowels no identifier spells a word.
 ALPHABET = "0123456789bcdfghjklmnpqrstvwxz"
@@ -124,8 +124,8 @@ class Journal(Store):
             RefusedError: the operation has ended, and stays so.
         """
         with self._writing() as db:
-            self._rest(
-                db, identity, state, reason=reason, message=message, remains=remains, epoch=epoch
+            self._enter(
+                db, identity, state, epoch, reason=reason, message=message, remains=list(remains)
             )
 
     def begin(self, identity: str, epoch: int) -> None:
@@ -136,7 +136,7 @@ class Journal(Store):
             RefusedError: the operation has ended.
         """
         with self._writing() as db:
-            self._rest(db, identity, OperationState.RUNNING, epoch=epoch)
+            self._enter(db, identity, OperationState.RUNNING, epoch)
             if db.scalar(select(func.count()).where(stops.c.operation == identity)):
                 self._append(db, "go-on", _row(db, identity).site, identity, {})
 
@@ -152,10 +152,9 @@ class Journal(Store):
             if row.state == OperationState.RUNNING:
                 self._append(db, "stop", row.site, identity, {"by": by})
             else:
-                remains = tuple(json.loads(row.remains))
-                self._rest(
-                    db, identity, OperationState.CANCELLED, reason="CANCELLED", message=f"cancelled by {by}",
-                    remains=remains,
+                self._enter(
+                    db, identity, OperationState.CANCELLED, None, reason="CANCELLED",
+                    message=f"cancelled by {by}", remains=json.loads(row.remains),
                 )  # fmt: skip
         return self.operation(identity)
 
@@ -163,16 +162,13 @@ class Journal(Store):
         with self._reading() as db:
             return db.scalar(select(func.count()).where(stops.c.operation == identity)) == 1
 
-    def _rest(  # noqa: PLR0913 - as above
+    def _enter(
         self,
         db: Connection,
         identity: str,
         state: OperationState,
-        *,
-        reason: str = "",
-        message: str = "",
-        remains: tuple[str, ...] = (),
-        epoch: int | None = None,
+        epoch: int | None,
+        **said: Json,
     ) -> None:
         row = _row(db, identity)
         if row.state in ENDS:
@@ -180,10 +176,8 @@ class Journal(Store):
         if epoch is None and OperationState.RUNNING in (row.state, state):
             raise BusyError(f"operation {identity} runs: only the holder of {row.site} knows how")
         _fence(db, row.site, epoch)
-        body: JsonObject = {
-            "state": state.value, "reason": reason, "message": message, "remains": list(remains),
-        }  # fmt: skip
-        self._append(db, "state", row.site, identity, body)
+        fresh: JsonObject = {"state": state.value, "reason": "", "message": "", "remains": []}
+        self._append(db, "state", row.site, identity, fresh | said)
 
     def attach_run(self, identity: str, run: str) -> None:
         """Remember that this run of an orchestrator works on the operation."""
