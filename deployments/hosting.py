@@ -6,6 +6,7 @@ Flow objects, not entrypoints that the server names: who can write to the API ca
 import json
 import logging
 import os
+import sys
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -62,9 +63,17 @@ def flow_of(entry: DeploymentEntry) -> Flow[Any, Any]:
     return cast("Flow[Any, Any]", flow)
 
 
+class Host(Runner):
+    """A Runner that ends when it is asked to: leaving its loop ends its flows, each of which parks first."""
+
+    def handle_sigterm(self, *_args: object, **_kwargs: object) -> None:
+        # Prefect's own handler makes a coroutine that nobody awaits, and then does this.
+        sys.exit(0)
+
+
 def build(definitions: Definitions) -> Runner:
     """A Runner that knows every deployment; each is registered with the server."""
-    runner = Runner(name="windlass", limit=PARALLEL_RUNS, pause_on_shutdown=False)
+    runner = Host(name="windlass", limit=PARALLEL_RUNS, pause_on_shutdown=False)
     for entry in definitions.deployments:
         slots = entry.concurrency_limit
         runner.add_flow(

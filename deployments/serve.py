@@ -37,6 +37,8 @@ def main() -> int:
     args = parser.parse_args()
     os.umask(0o077)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # A line for every request to the server, one each second, hides what happens.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     home = windlass_home()
     try:
         with (home / "serve.lock").open("w") as lock:
