@@ -25,15 +25,25 @@ from windlass.talosconfig.secrets import SecretsBundle
 from windlass.talosconfig.talosconfig import admin_talosconfig
 
 
-def write_private(path: Path, text: str) -> None:
-    """The file holds `text`, mode 0600, or what it held before: never half of it."""
-    part = path.with_name(f".{path.name}.part")
+def write_private(path: Path, text: str, *, replace: bool = True) -> None:
+    """The file holds `text`, mode 0600, or what it held before: never half of it.
+
+    Raises:
+        FileExistsError: it is there, and `replace` is false.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            part.replace(path)
+        else:
+            path.hardlink_to(part)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @action("talos.secrets")
@@ -48,8 +58,15 @@ class MakeSecrets(SiteAction):
         return {"path": str(path), "cluster_id": bundle.cluster_id}
 
     def effect(self) -> JsonObject | None:
-        bundle = SecretsBundle.generate(os.urandom, datetime.now(UTC))
-        write_private(self.connect.secrets_path, bundle.to_yaml())
+        bundle, path = (
+            SecretsBundle.generate(os.urandom, datetime.now(UTC)),
+            self.connect.secrets_path,
+        )
+        try:
+            # Making it takes seconds, in which this process may have been stopped and another one have made it.
+            write_private(path, bundle.to_yaml(), replace=False)
+        except FileExistsError as error:
+            raise RefusedError(f"{path} is there already and is left as it is") from error
         return None
 
 
