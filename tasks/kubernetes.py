@@ -135,19 +135,19 @@ def _mapping(body: JsonObject, key: str) -> JsonObject:
 class Twice(SiteAction):
     """A gate that believes what it sees only when it sees it twice, `pace.settle` apart: one read can be a flap."""
 
-    _first_seen: float | None = None
+    _first: tuple[float, JsonObject] | None = None
 
     def goal(self) -> JsonObject:
-        """Evidence, once nothing but evidence was seen for `pace.settle`."""
+        """Evidence, once nothing but this evidence was seen for `pace.settle`: what changed meanwhile was seen once."""
         try:
             evidence = self.look()
         except WindlassError:
-            self._first_seen = None
+            self._first = None
             raise
         now = time.monotonic()
-        if self._first_seen is None:
-            self._first_seen = now
-        if now - self._first_seen < self.site.pace.settle.total_seconds():
+        if self._first is None or self._first[1] != evidence:
+            self._first = (now, evidence)
+        if now - self._first[0] < self.site.pace.settle.total_seconds():
             raise NotReadyError(f"{self.step.target} is as it should be; looking again")
         return evidence
 
@@ -179,7 +179,8 @@ class NodeReady(Twice):
             )
         if not found.ready:
             raise NotReadyError(f"{node.name} is not Ready: {found.reason}")
-        return {"uid": found.uid, "boot_id": found.boot_id}
+        # A flap that fell between two looks shows in these.
+        return {"uid": found.uid, "boot_id": found.boot_id, "ready_since": found.ready_since}
 
 
 @action("kubernetes.workload")

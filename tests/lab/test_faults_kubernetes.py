@@ -26,7 +26,7 @@ from windlass.models.load import load_site
 
 NETWORK = "127.58.0.0/16"
 # Long enough for a machine to reboot between two looks.
-SETTLE = timedelta(seconds=6)
+SETTLE = timedelta(seconds=8)
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ class NodeState:
     name: str
     uid: str
     ready: bool
+    ready_since: str
+    """When `ready` last changed, as the API says it."""
     reason: str
     addresses: tuple[str, ...]
     unschedulable: bool

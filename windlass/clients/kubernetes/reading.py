@@ -31,6 +31,7 @@ def node_state(node: JsonObject) -> NodeState:
         name=at(node, "metadata.name", ""),
         uid=at(node, "metadata.uid", ""),
         ready=ready.get("status") == "True",
+        ready_since=ready.get("lastTransitionTime", ""),
         reason=_reason(ready) if ready.get("status") != "True" else "",
         addresses=tuple(
             a["address"] for a in at(node, "status.addresses", []) if a["type"] == "InternalIP"
