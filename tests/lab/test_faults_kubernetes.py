@@ -40,8 +40,8 @@ def test_k1_a_throttled_api_is_asked_again_until_it_answers(lab: FaultyLab):
 
     done = lab.boot()
 
+    assert (done.code, done.state) == (exits.DONE, "done"), done.said
     assert lab.fired("k8s-429") == 4
-    assert (done.code, done.state) == (exits.DONE, "done")
 
 
 def test_k1_an_api_that_stays_throttled_fails_the_step_with_its_own_words(lab: FaultyLab):
@@ -64,8 +64,8 @@ def test_k2_errors_of_the_server_on_reads_and_writes_change_nothing_in_the_end(l
 
     done = lab.boot()
 
+    assert (done.code, done.state) == (exits.DONE, "done"), done.said
     assert [lab.fired(name) for name in ("k8s-503", "k8s-500", "k8s-leader-changed")] == [3, 2, 1]
-    assert (done.code, done.state) == (exits.DONE, "done")
 
 
 @pytest.mark.parametrize("mode", ["status", "event"])
@@ -76,8 +76,8 @@ def test_k3_where_everybody_elses_watches_are_gone_every_gate_that_passed_is_tru
 
     done = lab.boot()
 
+    assert (done.code, done.state) == (exits.DONE, "done"), done.said
     assert lab.fired("k8s-watch-gone") == 20
-    assert (done.code, done.state) == (exits.DONE, "done")
     assert judged(lab, done.steps) == []
 
 
