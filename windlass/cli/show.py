@@ -30,6 +30,7 @@ def _as_json(operation: Operation, states: dict[str, StepState]) -> dict[str, ob
     return {
         **journals.brief(operation),
         "message": operation.message,
+        "remains": list(operation.remains),
         "created": operation.created.isoformat(),
         "updated": operation.updated.isoformat(),
         "parent": operation.parent,
@@ -62,6 +63,7 @@ def _heading(operation: Operation, journal: Journal) -> str:
     ]
     if operation.message:
         lines.append(f"message    {operation.message}")
+    lines += [f"remains    {what}" for what in operation.remains]
     if journal.frozen(operation.site) is not None:
         lines.append("frozen     nothing changes this site until windlass thaw")
     if operation.state.value == "awaiting-approval":

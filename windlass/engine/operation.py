@@ -101,7 +101,9 @@ class Acting:
         """Why the site could not be had; where this very operation runs elsewhere, that run has the word."""
         state, reason = ending_of(error)
         try:
-            self.journal.set_state(operation.id, state, reason=reason, message=str(error))
+            self.journal.set_state(
+                operation.id, state, reason=reason, message=str(error), remains=operation.remains
+            )
         except WindlassError as other:
             logger.info("%s: %s; nothing is recorded: %s", operation.id, error, other)
 
@@ -124,10 +126,14 @@ class Acting:
             state, reason = ending_of(error)
             try:
                 journal.set_state(
-                    operation.id, state, reason=reason, message=str(error), epoch=epoch
-                )
+                    operation.id, state, reason=reason, message=str(error), epoch=epoch,
+                    remains=remaining(journal, operation),
+                )  # fmt: skip
+            except BusyError as lost:
+                # Another holder's word counts now: that is why this one ends, whatever ended it.
+                raise lost from error
             except WindlassError as unwritten:
-                # Another holder's word counts now, or the disk is full; the error itself is raised.
+                # The disk may be full; the error itself is raised.
                 logger.warning("%s: its end could not be recorded: %s", operation.id, unwritten)
             raise
 
@@ -199,6 +205,19 @@ def ending_of(error: BaseException) -> tuple[OperationState, str]:
     return OperationState.FAILED, "FAILED"
 
 
+def remaining(journal: Journal, operation: Operation) -> tuple[str, ...]:
+    """What the operation made for a while and did not take back, as far as it came."""
+    states = journal.step_states(operation.id)
+    return tuple(
+        f"{step.key} stays until {step.undone_by}"
+        for step in operation.plan
+        if step.undone_by
+        and (mine := states.get(step.key)) is not None
+        and (mine.intent is not None or mine.state == "done")
+        and ((undo := states.get(step.undone_by)) is None or undo.state != "done")
+    )
+
+
 def reconcile(journal: Journal) -> list[str]:
     """Operations that say they run and whose holder is dead are parked, with the reason; their ids are returned."""
     return [one.id for one in journal.operations() if _is_dead(journal, one)]
@@ -212,6 +231,7 @@ def _is_dead(journal: Journal, operation: Operation) -> bool:
     try:
         journal.set_state(
             operation.id, OperationState.PARKED, reason="PARKED", epoch=epoch,
+            remains=remaining(journal, operation),
             message="its process died; the journal has every step: windlass resume goes on",
         )  # fmt: skip
     except (BusyError, RefusedError) as goes_on:

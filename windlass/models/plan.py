@@ -36,7 +36,8 @@ class Step:
 
     `key` is unique in the plan: "<action>/<target>". `phase` groups steps for people. `limits` names the shared
     capacities it takes one of while it runs, such as "host:pve1" or "api:proxmox"; the plan says how much there is.
-    `preconditions` are sentences for people; the action checks them again before the effect.
+    `preconditions` are sentences for people; the action checks them again before the effect. `undone_by` is the key of
+    the step that takes back what this one leaves behind, such as a cordon: until then it is said to remain.
     """
 
     key: str
@@ -49,6 +50,7 @@ class Step:
     preconditions: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     forecast: Forecast = Forecast(timedelta(0))
+    undone_by: str = ""
 
     @property
     def is_gate(self) -> bool:
@@ -94,6 +96,8 @@ class Plan:
                     f"step {step.key} waits for {sorted(missing)}, not planned before it"
                 )
             seen.add(step.key)
+        if strangers := {step.undone_by for step in self.steps if step.undone_by} - seen:
+            raise ValueError(f"the plan does not have {sorted(strangers)}, which should undo steps")
 
     @cached_property
     def hash(self) -> str:
@@ -185,6 +189,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         "preconditions": list(step.preconditions),
         "limits": list(step.limits),
         "forecast": [step.forecast.expected.total_seconds(), step.forecast.source],
+        "undone_by": step.undone_by,
     }
 
 
@@ -201,4 +206,5 @@ def _step_from_json(body: Mapping[str, Any]) -> Step:
         preconditions=tuple(body["preconditions"]),
         limits=tuple(body["limits"]),
         forecast=Forecast(timedelta(seconds=seconds), source),
+        undone_by=body["undone_by"],
     )

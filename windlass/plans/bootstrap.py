@@ -371,7 +371,7 @@ class _Bootstrap:
         draft.gate("acceptance.dns", site.cluster.endpoint, phase=LAST_PHASE, after=ready)
         space = draft.add(
             "acceptance.namespace", ACCEPTANCE, phase=LAST_PHASE, risk=Risk.SAFE, after=ready,
-            limits=["api:kubernetes"],
+            limits=["api:kubernetes"], undone_by=f"acceptance.cleanup/{ACCEPTANCE}",
         )  # fmt: skip
         claim: list[str] = []
         if site.acceptance.storage_class is not None:

@@ -27,6 +27,7 @@ class Draft:
         inputs: JsonObject | None = None,
         limits: Iterable[str] = (),
         only_if: Iterable[str] = (),
+        undone_by: str = "",
     ) -> str:
         """One step more. `after` may name keys that were never added: what is already so needs no waiting."""
         key = f"{action}/{target}"
@@ -42,6 +43,7 @@ class Draft:
                 preconditions=tuple(only_if),
                 limits=tuple(limits),
                 forecast=self.forecast(action),
+                undone_by=undone_by,
             )
         )
         self._keys.add(key)

@@ -14,7 +14,14 @@ from windlass.engine.executor import ThreadsExecutor
 from windlass.engine.journal import Journal
 from windlass.engine.operation import Acting, needs_approval
 from windlass.engine.records import Operation, OperationState
-from windlass.errors import BadInputError, FrozenError, NeedsHumanError, ParkedError, RefusedError
+from windlass.errors import (
+    BadInputError,
+    FrozenError,
+    NeedsHumanError,
+    ParkedError,
+    RefusedError,
+    WindlassError,
+)
 from windlass.models.plan import Plan, Risk, Step
 
 
@@ -52,6 +59,34 @@ def test_an_operation_that_went_well_is_done_with_success(harbour: Harbour):
 
     assert (end.state, end.reason) == (OperationState.DONE, "SUCCESS")
     assert harbour.journal.holder("harbour") is None
+
+
+@pytest.mark.parametrize(
+    ("fails", "remains"),
+    [("a", ()), ("b", ("make/a stays until make/c",)), ("c", ("make/a stays until make/c",))],
+)
+def test_what_was_made_for_a_while_and_not_taken_back_is_said_to_remain(
+    harbour: Harbour, fails: str, remains: tuple[str, ...]
+):
+    plan = plan_of("a", "b", "c", chain=True)
+    first, *others = plan.steps
+    steps = (replace(first, undone_by="make/c"), *others)
+    operation = harbour.journal.create(replace(plan, steps=steps), origin="test")
+    harbour.how[fails] = {"says": "unreachable"}
+
+    with pytest.raises(WindlassError):
+        harbour.act(operation)
+
+    assert harbour.journal.operation(operation.id).remains == remains
+    harbour.how.clear()
+    assert harbour.act(harbour.journal.operation(operation.id)).remains == ()
+
+
+def test_a_plan_in_which_nothing_undoes_what_should_be_undone_is_no_plan():
+    plan = plan_of("a")
+
+    with pytest.raises(ValueError, match="make/z"):
+        replace(plan, steps=tuple(replace(step, undone_by="make/z") for step in plan))
 
 
 def test_the_first_failure_starts_nothing_behind_it(harbour: Harbour):
