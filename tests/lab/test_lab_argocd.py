@@ -106,9 +106,10 @@ def test_without_automation_nothing_is_synced_until_an_operation_asks_for_a_comm
     lab.make_app("manual", "manual")
     lab.until("compared", lambda: lab.says("manual", "sync", "status") == "OutOfSync")
     assert lab.says("manual", "operationState") is None
-    sync = {"operation": {"sync": {"revision": first}, "initiatedBy": {"username": "test"}}}
+    sync = {"revision": first, "syncOptions": ["CreateNamespace=true"]}
+    operation = {"operation": {"sync": sync, "initiatedBy": {"username": "test"}}}
 
-    lab.do(lab.client.merge(APPLICATIONS.ref("manual", "argocd"), sync))
+    lab.do(lab.client.merge(APPLICATIONS.ref("manual", "argocd"), operation))
 
     lab.until("synced", lambda: lab.says("manual", "operationState", "phase") == "Succeeded")
     found = lab.do(lab.client.get(CONFIG_MAPS.ref("manual", "manual")))
@@ -151,7 +152,8 @@ def test_a_failed_sync_is_not_tried_again_at_the_same_commit(lab: GitOpsLab):
         "the condition",
         lambda: "SyncError" in [one["type"] for one in lab.says("fails", "conditions")],
     )
-    assert lab.says("fails", "operationState", "message") == "denied by a webhook"
+    said = "denied by a webhook (retried 5 times)."
+    assert lab.says("fails", "operationState", "message") == said
     assert lab.says("fails", "sync", "status") == "OutOfSync"
 
 

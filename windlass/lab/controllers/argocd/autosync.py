@@ -8,6 +8,8 @@ from windlass.lab.controllers.objects import Object, dig, items, table
 
 # Lab seconds between self-heals of one Application.
 _SELF_HEAL_PAUSE = 5.0
+# Where an Application has no retry policy of its own.
+_RETRIES = 5
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,9 @@ def _was_attempted(app: Object, comparison: Comparison) -> bool:
     """Whether this commit of this source was synced, or failed to, already."""
     last = table(app, "status", "operationState")
     result = table(last, "syncResult")
+    if not result:
+        # It ended before it was known what to sync: a person has to look.
+        return is_over(last)
     return (
         is_over(last)
         and result.get("revision") == comparison.revision
@@ -76,9 +81,10 @@ def _was_attempted(app: Object, comparison: Comparison) -> bool:
 def _operation(app: Object, comparison: Comparison) -> Object:
     policy = app["spec"]["syncPolicy"]
     sync: Object = {
+        "source": app["spec"]["source"],
         "revision": comparison.revision,
         "prune": policy["automated"].get("prune", False),
         "syncOptions": items(policy, "syncOptions"),
     }
-    operation: Object = {"sync": sync, "initiatedBy": {"automated": True}}
-    return operation | ({"retry": policy["retry"]} if policy.get("retry") else {})
+    retry = policy.get("retry") or {"limit": _RETRIES}
+    return {"sync": sync, "initiatedBy": {"automated": True}, "retry": retry}

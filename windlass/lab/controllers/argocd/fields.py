@@ -21,6 +21,7 @@ _SOURCE: Fields = {
 _RETRY: Fields = {
     "limit": None,
     "backoff": {"duration": None, "factor": None, "maxDuration": None},
+    "refresh": None,
 }
 _DESTINATION: Fields = {"server": None, "name": None, "namespace": None}
 
@@ -49,6 +50,7 @@ OPERATION: Fields = {
     "sync": {
         "revision": None,
         "prune": None,
+        "source": _SOURCE,
         "resources": {"group": None, "kind": None, "name": None, "namespace": None},
         "syncOptions": None,
         # `apply: {}` leaves the hooks out.

@@ -1,21 +1,23 @@
 """An Application's `operation` field, from Running to Succeeded, Failed or Error."""
 
-import re
-from typing import Protocol
+from datetime import timedelta
+from typing import NamedTuple, Protocol
 
 from windlass.lab.clock import Clock
-from windlass.lab.controllers.access import Client
+from windlass.lab.controllers.access import ApiError, Client
 from windlass.lab.controllers.argocd.compare import Comparer, Comparison, Item
 from windlass.lab.controllers.argocd.fields import OPERATION, lacking, not_evaluated
 from windlass.lab.controllers.argocd.options import lacking_options
+from windlass.lab.controllers.argocd.retries import may_retry, pause_before
 from windlass.lab.controllers.argocd.sync import Request, Sync, SyncFailedError, TerminatedError
 from windlass.lab.controllers.objects import Object, dig, items, table, timestamp
 from windlass.lab.controllers.resources import APPLICATIONS
 
-# Lab seconds between looks at a closed sync window.
+# Lab seconds between looks at a closed sync window, and at whether somebody asks for the end.
 _WINDOW_PAUSE = 30.0
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LOOK_AGAIN = 1.0
 _KEPT_HISTORY = 10
+_TERMINATED = "Operation terminated"
 
 
 class Owner(Protocol):
@@ -39,20 +41,25 @@ class Owner(Protocol):
     ) -> Comparison: ...
 
 
-def is_over(state: Object) -> bool:
-    return state.get("phase") in ("Succeeded", "Failed", "Error")
+class _Outcome(NamedTuple):
+    phase: str
+    message: str
 
 
 class _EndedError(Exception):
-    """The operation is over before anything was synced."""
+    """The attempt is over before anything was synced."""
 
     def __init__(self, phase: str, message: str) -> None:
         super().__init__(message)
         self.phase = phase
 
 
+def is_over(state: Object) -> bool:
+    return state.get("phase") in ("Succeeded", "Failed", "Error")
+
+
 class Operation:
-    """Runs once; safe to run again from the start after a restart."""
+    """Runs once; safe to run again from the start after a restart, with the retries it had left."""
 
     def __init__(self, owner: Owner, client: Client, clock: Clock, app: Object) -> None:
         self._owner = owner
@@ -61,42 +68,113 @@ class Operation:
         self._app = app
         self._ref = APPLICATIONS.of(app)
         self._operation: Object = app["operation"]
-        self._started = timestamp(clock.now())
-        self._retries = 0
-        self._revision = ""
+        state = table(app, "status", "operationState")
+        resumed = bool(state) and not is_over(state)
+        self._started = state["startedAt"] if resumed else timestamp(clock.now())
+        self._retried: int = state.get("retryCount", 0) if resumed else 0
+        self._result: Object | None = None
 
     async def run(self) -> None:
-        await self._say("Running", "", first=True)
+        try:
+            await self._say("", finishedAt=None, syncResult=None)
+            await self._until_the_window_opens()
+            outcome = await self._attempts()
+        except TerminatedError as error:
+            outcome = _Outcome("Failed", str(error))
+        await self._finish(outcome)
+
+    async def _attempts(self) -> _Outcome:
+        retry = table(self._operation, "retry")
+        while True:
+            outcome = await self._attempt()
+            if outcome.phase == "Succeeded":
+                return outcome
+            if not may_retry(retry, self._retried):
+                times = f" (retried {self._retried} times)." if self._retried else ""
+                return _Outcome(outcome.phase, outcome.message + times)
+            try:
+                pause = pause_before(retry, self._retried)
+            except ValueError as error:
+                return _Outcome("Error", f"{outcome.message} (failed to retry: {error})")
+            await self._wait_for_retry(outcome, pause)
+
+    async def _wait_for_retry(self, outcome: _Outcome, pause: float) -> None:
+        now = self._clock.now()
+        self._retried += 1
+        at = now + timedelta(seconds=self._clock.real(pause))
+        await self._say(
+            f"{outcome.message}. Retrying attempt #{self._retried} at {at:%-I:%M%p}.",
+            finishedAt=timestamp(now),
+        )
+        await self._sleep(pause)
+        self._result = None
+        latest = bool(dig(self._operation, "retry", "refresh"))
+        if latest:
+            sync = {**table(self._operation, "sync")}
+            sync.pop("revision", None)
+            self._operation = {**self._operation, "sync": sync}
+        how = " with latest revisions" if latest else ""
+        await self._say(
+            f"Retrying operation{how}. Attempt #{self._retried}", finishedAt=None, syncResult=None
+        )
+
+    async def _until_the_window_opens(self) -> None:
         manual = not dig(self._operation, "initiatedBy", "automated", default=False)
         while not self._owner.may_sync(self._owner.current(self._app), manual=manual):
-            await self._say("Running", "Sync operation blocked by sync window")
-            if self._is_terminated():
-                await self._finish("Failed", "Operation terminated", [])
-                return
-            await self._clock.sleep(_WINDOW_PAUSE)
-        limit = dig(self._operation, "retry", "limit", default=0)
-        while True:
-            phase, message, results = await self._attempt()
-            if phase == "Succeeded" or self._retries >= limit or self._is_terminated():
-                await self._finish(phase, message, results)
-                return
-            self._retries += 1
-            pause = self._pause()
-            said = f"{message}. Retrying attempt #{self._retries} in {pause:.0f} seconds."
-            await self._say("Running", said)
-            await self._clock.sleep(pause)
+            await self._say("Sync operation blocked by sync window")
+            await self._sleep(_WINDOW_PAUSE)
 
-    def _check_operation(self) -> None:
-        sync = table(self._operation, "sync")
-        if said := not_evaluated(
-            [
-                *lacking(self._operation, OPERATION, "operation"),
-                *lacking_options(items(sync, "syncOptions")),
-            ]
-        ):
-            raise _EndedError("Error", said)
+    async def _sleep(self, seconds: float) -> None:
+        """Raises TerminatedError as soon as somebody asks for the operation's end."""
+        until = self._clock.time() + self._clock.real(seconds)
+        while (left := until - self._clock.time()) > 0:
+            state = table(self._owner.current(self._app), "status", "operationState")
+            if state.get("phase") == "Terminating":
+                raise TerminatedError(_TERMINATED)
+            await self._clock.sleep(min(_LOOK_AGAIN, left * self._clock.speed))
 
-    async def _compared(self, app: Object, options: frozenset[str]) -> Comparison:
+    async def _attempt(self) -> _Outcome:
+        """One try: Succeeded, Failed or Error; the results of a sync are kept as they come."""
+        app = self._with_source(self._owner.current(self._app))
+        self._result = {"revision": "", "source": dig(app, "spec", "source"), "resources": []}
+        try:
+            comparison = await self._compared(app)
+        except _EndedError as error:
+            return _Outcome(error.phase, str(error))
+
+        async def say(message: str) -> None:
+            self._note(attempt)
+            await self._say(message)
+
+        attempt = Sync(
+            client=self._client,
+            comparer=self._owner.comparer,
+            clock=self._clock,
+            request=self._request(app, comparison),
+            say=say,
+        )
+        try:
+            return _Outcome("Succeeded", await attempt.run())
+        except TerminatedError:
+            raise
+        except SyncFailedError as error:
+            return _Outcome("Failed", str(error))
+        finally:
+            self._note(attempt)
+
+    def _note(self, attempt: Sync) -> None:
+        self._result = {**(self._result or {}), "resources": attempt.results}
+
+    def _with_source(self, app: Object) -> Object:
+        """An operation may bring its own source."""
+        own = dig(self._operation, "sync", "source")
+        return {**app, "spec": {**app["spec"], "source": own}} if own else app
+
+    @property
+    def _options(self) -> frozenset[str]:
+        return frozenset(items(self._operation, "sync", "syncOptions"))
+
+    async def _compared(self, app: Object) -> Comparison:
         """What is to be synced.
 
         Raises:
@@ -104,108 +182,101 @@ class Operation:
         """
         self._check_operation()
         revision = dig(self._operation, "sync", "revision", default="")
-        comparison = await self._owner.compare(app, revision=revision)
-        self._revision = comparison.revision
+        comparison = await self._owner.compare(app, hard=not revision, revision=revision)
+        self._result = {**(self._result or {}), "revision": comparison.revision}
         if comparison.trouble:
             raise _EndedError("Error", comparison.trouble)
         if refused := self._owner.refused(app):
             raise _EndedError("Failed", refused)
         shared = comparison.shared_with_others(app)
-        if shared and "FailOnSharedResource=true" in options:
+        if shared and "FailOnSharedResource=true" in self._options:
             raise _EndedError("Failed", f"Shared resource found: {shared[0]}")
         return comparison
 
-    async def _attempt(self) -> tuple[str, str, list[Object]]:
-        app = self._owner.current(self._app)
-        sync = table(self._operation, "sync")
-        default = items(app, "spec", "syncPolicy", "syncOptions")
-        options = frozenset(sync.get("syncOptions") or default)
-        try:
-            comparison = await self._compared(app, options)
-        except _EndedError as error:
-            return error.phase, str(error), []
-        attempt = Sync(
-            client=self._client,
-            comparer=self._owner.comparer,
-            clock=self._clock,
-            request=self._request(app, comparison, options),
-            say=self._progress,
-        )
-        try:
-            message = await attempt.run()
-        except SyncFailedError as error:
-            return "Failed", str(error), attempt.results
-        return "Succeeded", message, attempt.results
+    def _check_operation(self) -> None:
+        if "sync" not in self._operation:
+            raise _EndedError("Error", "Invalid operation request: no operation specified")
+        unknown = lacking(self._operation, OPERATION, "operation")
+        if said := not_evaluated([*unknown, *lacking_options(self._options)]):
+            raise _EndedError("Error", said)
 
-    def _request(self, app: Object, comparison: Comparison, options: frozenset[str]) -> Request:
+    def _request(self, app: Object, comparison: Comparison) -> Request:
         sync = table(self._operation, "sync")
         chosen = items(sync, "resources")
         return Request(
             app=app,
             project=self._owner.project_of(app) or {},
             items=[item for item in comparison.items if _is_chosen(item, chosen)],
-            options=options,
+            options=self._options,
             revision=comparison.revision,
             prune=bool(sync.get("prune")),
             hooks=not chosen and "apply" not in table(sync, "syncStrategy"),
         )
 
-    def _pause(self) -> float:
-        backoff = table(self._operation, "retry", "backoff")
-        first, longest = _seconds(backoff, "duration", "5s"), _seconds(backoff, "maxDuration", "3m")
-        return min(first * backoff.get("factor", 2) ** (self._retries - 1), longest)
+    async def _say(self, message: str, **more: str | None) -> None:
+        """The operation runs, and this is what it does.
 
-    def _is_terminated(self) -> bool:
-        state = table(self._owner.current(self._app), "status", "operationState")
-        return state.get("phase") == "Terminating"
+        Raises:
+            TerminatedError: somebody asked for its end; the state says that it is terminating.
+        """
+        state = self._state("Running", message)
+        if self._result is not None:
+            state["syncResult"] = self._result
+        if await self._write(state | more):
+            raise TerminatedError(_TERMINATED)
 
-    async def _progress(self, message: str) -> None:
-        if self._is_terminated():
-            raise TerminatedError("Operation terminated")
-        known = dig(self._owner.current(self._app), "status", "operationState", "message")
-        if known != message:
-            await self._say("Running", message)
-
-    async def _say(self, phase: str, message: str, *, first: bool = False) -> None:
-        state: Object = {
+    def _state(self, phase: str, message: str) -> Object:
+        return {
             "phase": phase,
             "message": message,
             "operation": self._operation,
             "startedAt": self._started,
-            "retryCount": self._retries,
+            "retryCount": self._retried,
         }
-        if first:
-            state |= {"finishedAt": None, "syncResult": None}
-        body = {"status": {"operationState": state}}
-        self._owner.learn(await self._client.merge(self._ref, body))
 
-    async def _finish(self, phase: str, message: str, results: list[Object]) -> None:
+    async def _write(self, state: Object) -> bool:
+        """Whether the operation is to end: what somebody else wrote meanwhile is never written over."""
+        while True:
+            app = await self._client.get(self._ref) or self._owner.current(self._app)
+            ending = dig(app, "status", "operationState", "phase") == "Terminating"
+            if ending:
+                state |= {"phase": "Terminating", "message": "operation is terminating"}
+            known = table(app, "status", "operationState")
+            if all(known.get(name) == value for name, value in state.items()):
+                return ending
+            guard = {"resourceVersion": app["metadata"]["resourceVersion"]}
+            body = {"metadata": guard, "status": {"operationState": state}}
+            try:
+                self._owner.learn(await self._client.merge(self._ref, body))
+            except ApiError as error:
+                if error.reason != "Conflict":
+                    raise
+            else:
+                return ending
+
+    async def _finish(self, outcome: _Outcome) -> None:
         now = timestamp(self._clock.now())
-        app = self._owner.current(self._app)
-        source = dig(app, "spec", "source")
-        state: Object = {
-            "phase": phase,
-            "message": message,
-            "operation": self._operation,
-            "startedAt": self._started,
-            "finishedAt": now,
-            "retryCount": self._retries,
-            "syncResult": {"revision": self._revision, "source": source, "resources": results},
-        }
+        state = self._state(outcome.phase, outcome.message)
+        state |= {"finishedAt": now, "syncResult": self._result}
         status: Object = {"operationState": state}
-        if phase == "Succeeded":
-            history = items(app, "status", "history")
-            entry = {
-                "id": 1 + max((one["id"] for one in history), default=-1),
-                "revision": self._revision,
-                "source": source,
-                "deployStartedAt": self._started,
-                "deployedAt": now,
-            }
-            kept = dig(app, "spec", "revisionHistoryLimit", default=_KEPT_HISTORY)
-            status["history"] = [*history, entry][-kept:] if kept > 0 else []
+        if outcome.phase == "Succeeded" and self._result is not None:
+            status["history"] = self._history(self._result, now)
         body = {"operation": None, "status": status}
         self._owner.learn(await self._client.merge(self._ref, body))
+
+    def _history(self, result: Object, now: str) -> list[Object]:
+        app = self._owner.current(self._app)
+        before = items(app, "status", "history")
+        entry = {
+            "id": 1 + max((one["id"] for one in before), default=-1),
+            "revision": result["revision"],
+            "source": result["source"],
+            "deployStartedAt": self._started,
+            "deployedAt": now,
+            "initiatedBy": table(self._operation, "initiatedBy"),
+        }
+        kept = dig(app, "spec", "revisionHistoryLimit", default=_KEPT_HISTORY)
+        return [*before, entry][-kept:] if kept > 0 else []
 
 
 def _is_chosen(item: Item, chosen: list[Object]) -> bool:
@@ -215,9 +286,3 @@ def _is_chosen(item: Item, chosen: list[Object]) -> bool:
         and one.get("namespace", item.namespace) == item.namespace
         for one in chosen
     )
-
-
-def _seconds(backoff: Object, key: str, default: str) -> float:
-    said = re.fullmatch(r"(\d+)([smh]?)", str(backoff.get(key, default)))
-    number, unit = said.groups() if said is not None else (default[:-1], default[-1])
-    return float(number) * _UNITS[unit]

@@ -1,18 +1,19 @@
 """AppProjects: what an Application may come from, go to and contain, and when it may sync."""
 
 import fnmatch
-import re
+import logging
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from windlass.lab.controllers.argocd.durations import go_duration
 from windlass.lab.controllers.argocd.fields import APPLICATION, PROJECT, lacking
 from windlass.lab.controllers.argocd.options import lacking_annotations, lacking_options
 from windlass.lab.controllers.objects import Object, dig, items, table
 
+logger = logging.getLogger(__name__)
+
 IN_CLUSTER = "https://kubernetes.default.svc"
-_DURATION = re.compile(r"(\d+)([hms])")
-_UNITS = {"h": "hours", "m": "minutes", "s": "seconds"}
 
 
 def spec_errors(app: Object, project: Object | None) -> list[str]:
@@ -114,9 +115,16 @@ def _listed(project: Object, which: str, group: str, kind: str) -> bool:
 
 
 def may_sync(app: Object, project: Object, now: datetime, *, manual: bool) -> bool:
-    """Sync windows: an active deny wins, then an active allow; closed allows keep shut."""
+    """Sync windows: an active deny wins, then an active allow; closed allows keep shut.
+
+    One that cannot be read keeps shut too.
+    """
     windows = [one for one in items(project, "spec", "syncWindows") if _concerns(one, app)]
-    active = [one for one in windows if _is_active(one, now)]
+    try:
+        active = [one for one in windows if _is_active(one, now)]
+    except ValueError as error:
+        logger.warning("sync windows of %s: %s", project["metadata"]["name"], error)
+        return False
     denies = [one for one in active if one["kind"] == "deny"]
     if denies:
         return manual and all(one.get("manualSync") for one in denies)
@@ -147,8 +155,7 @@ def _concerns(window: Object, app: Object) -> bool:
 
 def _is_active(window: Object, now: datetime) -> bool:
     """Whether the schedule fired within the last `duration`."""
-    parts = _DURATION.findall(window["duration"])
-    length = sum((timedelta(**{_UNITS[unit]: int(n)}) for n, unit in parts), timedelta())
+    length = timedelta(seconds=go_duration(window["duration"]))
     zone = ZoneInfo(window["timeZone"]) if window.get("timeZone") else UTC
     minute = now.astimezone(zone).replace(second=0, microsecond=0)
     schedule = [
