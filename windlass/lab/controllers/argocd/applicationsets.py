@@ -8,6 +8,7 @@ from windlass.lab.clock import Clock
 from windlass.lab.controllers.access import Client
 from windlass.lab.controllers.argocd.fields import APPLICATION_SET, lacking, not_evaluated
 from windlass.lab.controllers.argocd.git import GitError, Repositories
+from windlass.lab.controllers.argocd.options import REFRESH
 from windlass.lab.controllers.argocd.templates import (
     GO_OPTIONS,
     TemplateError,
@@ -35,6 +36,9 @@ from windlass.lab.controllers.resources import APPLICATION_SETS, APPLICATIONS
 FINALIZER = "resources-finalizer.argocd.argoproj.io"
 # Argo CD looks at Git again after this many seconds.
 REQUEUE = 180.0
+# Annotations of other controllers, and finalizers of a later phase, that every set leaves alone.
+_LEFT_TO_OTHERS = ("notified.notifications.argoproj.io", REFRESH)
+_POST_DELETE = "post-delete-finalizer.argocd.argoproj.io"
 # What a set may do to Applications beside making them, where it may not do everything.
 _POLICIES: dict[str, frozenset[str]] = {
     "create-only": frozenset(),
@@ -179,21 +183,18 @@ class ApplicationSets:
             if there is None:
                 made = await self._client.create(APPLICATIONS, application)
                 self._applications.learn(made)
-            elif "update" in may and (
-                there["spec"] != application["spec"] or _labels_differ(there, application)
-            ):
-                meta = {**application["metadata"]}
-                meta["resourceVersion"] = there["metadata"]["resourceVersion"]
-                meta["annotations"] = {
-                    **table(there, "metadata", "annotations"),
-                    **meta["annotations"],
-                }
-                await self._client.replace(
-                    APPLICATIONS.of(there), {**there, "metadata": meta, "spec": application["spec"]}
-                )
+            elif "update" in may and not is_going(there):
+                await self._update(found, there, application)
         for application in owned(self._applications, found) if "delete" in may else ():
             if application["metadata"]["name"] not in names and not is_going(application):
                 await self._client.delete(APPLICATIONS.of(application))
+
+    async def _update(self, found: Object, there: Object, application: Object) -> None:
+        """The Application is as its set wants it: what others wrote into it goes, unless it is preserved."""
+        meta = {**there["metadata"], **_preserving(found, there, application)}
+        wanted = {**there, "metadata": meta, "spec": application["spec"]}
+        if wanted != {**there, "metadata": _with_all(there["metadata"])}:
+            self._applications.learn(await self._client.replace(APPLICATIONS.of(there), wanted))
 
     async def _say(self, found: Object, trouble: str) -> None:
         ok = "False" if trouble else "True"
@@ -225,5 +226,26 @@ def _requeue(found: Object) -> float:
     return min(own, default=REQUEUE)
 
 
-def _labels_differ(there: Object, wanted: Object) -> bool:
-    return labels_of(there) != labels_of(wanted)
+def _preserving(found: Object, there: Object, application: Object) -> Object:
+    """The metadata that a set decides, with what it leaves to others."""
+    meta = application["metadata"]
+    kept = {
+        "annotations": (*items(found, "spec", "preservedFields", "annotations"), *_LEFT_TO_OTHERS),
+        "labels": items(found, "spec", "preservedFields", "labels"),
+    }
+    fresh: Object = {
+        which: {
+            **meta[which],
+            **{k: v for k, v in table(there, "metadata", which).items() if k in names},
+        }
+        for which, names in kept.items()
+    }
+    late = [one for one in items(there, "metadata", "finalizers") if one.startswith(_POST_DELETE)]
+    fresh["finalizers"] = [*meta["finalizers"], *late]
+    fresh["ownerReferences"] = meta["ownerReferences"]
+    return fresh
+
+
+def _with_all(meta: Object) -> Object:
+    """Empty where the API leaves out what is empty."""
+    return {"annotations": {}, "labels": {}, "finalizers": [], **meta}

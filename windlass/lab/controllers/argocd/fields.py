@@ -86,6 +86,7 @@ APPLICATION_SET: Fields = {
         "spec": None,
     },
     "syncPolicy": {"preserveResourcesOnDeletion": None, "applicationsSync": None},
+    "preservedFields": {"annotations": None, "labels": None},
     # Concerns matrix and merge generators, which are refused themselves.
     "applyNestedSelectors": None,
 }
