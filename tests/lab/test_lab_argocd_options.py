@@ -35,8 +35,12 @@ def migration(image: str) -> Object:
     }
 
 
-def start(lab: GitOpsLab, name: str, options: list[str], **spec: Any) -> None:
-    policy = {"automated": HEAL, "syncOptions": [NAMESPACE, *options]}
+def start(
+    lab: GitOpsLab, name: str, options: list[str], retry: Object | None = None, **spec: Any
+) -> None:
+    policy: Object = {"automated": HEAL, "syncOptions": [NAMESPACE, *options]}
+    if retry is not None:
+        policy["retry"] = retry
     body = application(name, syncPolicy=policy, **spec)
     lab.do(lab.client.create(APPLICATIONS, body))
 
@@ -128,6 +132,26 @@ def test_client_side_apply_remembers_what_it_applied_and_server_side_apply_does_
     said = {one["name"]: one["message"] for one in results}
     assert said["own"] == "configmap/own serverside-applied"
     assert said["theirs"] == "configmap/theirs created"
+
+
+@pytest.mark.parametrize("options", [["ServerSideApply=true"], ["Replace=true"]])
+def test_a_large_object_needs_server_side_apply_or_replace(lab: GitOpsLab, options: list[str]):
+    name = f"large-{options[0].partition('=')[0].lower()}"
+    large = settings("large", a="x" * 262144)
+    commit = lab.commit({f"{name}/large.yaml": large})
+    start(lab, name, [], retry={"limit": 0})
+    lab.until("a failure", lambda: lab.says(name, "operationState", "phase") == "Failed")
+    said = (
+        'ConfigMap "large" is invalid: metadata.annotations: Too long: may not be more than '
+        "262144 bytes"
+    )
+    assert result_of(lab, name, "ConfigMap")["message"] == said
+    assert lab.do(lab.client.get(CONFIG_MAPS.ref("large", name))) is None
+
+    operation = {"operation": {"sync": {"syncOptions": options}}}
+    lab.do(lab.client.merge(APPLICATIONS.ref(name, "argocd"), operation))
+
+    lab.until("well", lambda: is_well(lab, name, commit))
 
 
 def test_an_ignored_difference_is_respected_when_something_else_is_synced(lab: GitOpsLab):

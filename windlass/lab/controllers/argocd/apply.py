@@ -12,6 +12,8 @@ from windlass.lab.controllers.argocd.options import asks_for
 from windlass.lab.controllers.objects import Object, annotations_of
 
 MANAGER = "argocd-controller"
+# Bytes of all annotations of an object, names and values; the API server's limit.
+_ANNOTATIONS_LIMIT = 262144
 # Lab seconds between looks at an object that goes.
 _LOOK_AGAIN = 1.0
 # Deleting one of these takes with it what lives in it: they are updated, never made anew.
@@ -67,6 +69,7 @@ class Applier:
         self, ref: Ref, target: Object, live: Object | None, *, force: bool
     ) -> Applied:
         body = _remembering(target)
+        _check_size(ref, body)
         try:
             found = await self.client.apply(ref, body, manager=MANAGER)
         except ApiError as error:
@@ -108,6 +111,17 @@ def _remembering(target: Object) -> Object:
     configuration = orjson.dumps(target, option=orjson.OPT_SORT_KEYS).decode() + "\n"
     marks = {**annotations_of(target), LAST_APPLIED: configuration}
     return {**target, "metadata": {**target["metadata"], "annotations": marks}}
+
+
+def _check_size(ref: Ref, body: Object) -> None:
+    """What a server says to a patch or a create with more annotations than it stores."""
+    marks = annotations_of(body)
+    if sum(len(text.encode()) for pair in marks.items() for text in pair) <= _ANNOTATIONS_LIMIT:
+        return
+    group = body["apiVersion"].rpartition("/")[0]
+    kind = f"{body['kind']}.{group}".rstrip(".")
+    said = f"metadata.annotations: Too long: may not be more than {_ANNOTATIONS_LIMIT} bytes"
+    raise ApiError(422, "Invalid", f'{kind} "{ref.name}" is invalid: {said}')
 
 
 def _applied(found: Object, target: Object, what: str) -> Applied:
