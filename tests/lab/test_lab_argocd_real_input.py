@@ -13,8 +13,9 @@ import yaml
 from windlass.lab import homelab
 from windlass.lab.controllers.argocd.applicationsets import generate
 from windlass.lab.controllers.argocd.git import Repositories
+from windlass.lab.controllers.argocd.options import lacking_annotations
 from windlass.lab.controllers.argocd.projects import not_evaluated_for
-from windlass.lab.controllers.argocd.render import RenderError, render
+from windlass.lab.controllers.argocd.render import RenderError, load_manifests, render
 
 TODAY = Path(__file__).parents[3] / "shared/data/reference-homelab/today"
 URL = "https://github.com/theepicsaxguy/homelab.git"
@@ -98,6 +99,23 @@ def test_every_field_of_the_applications_and_their_projects_is_evaluated(
     for app in applications(repositories):
         project = projects[app["spec"]["project"]]
         assert list(not_evaluated_for(app, project)) == []
+
+
+def test_what_the_annotations_of_its_objects_ask_argo_cd_for_is_evaluated(
+    repositories: Repositories,
+):
+    async def tree() -> Path:
+        return await repositories.checkout(URL, await repositories.resolve(URL, "main"))
+
+    said = "argocd.argoproj.io/sync-"
+    asking: dict[str, list[str]] = {}
+    for path in asyncio.run(tree()).rglob("*.yaml"):
+        if said in path.read_text():
+            for found in load_manifests(path.read_text(), path.name):
+                asking[path.name] = list(lacking_annotations(found))
+
+    assert "migration-job.yaml" in asking
+    assert not any(asking.values())
 
 
 @pytest.mark.parametrize(
