@@ -4,6 +4,7 @@ The contract has no words for refusals; their shape is that of Proxmox VE 8.4 an
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -118,7 +119,8 @@ def _denied(check: list[Any], given: Mapping[str, Any]) -> str:
         return DENIED
     path, privileges, *options = rest
     asked = "|".join(privileges) if "any" in options else privileges[0]
-    return re.escape(f"{BARE} ({str(path).format_map(given)}, {asked})")
+    where = str(path).format_map(defaultdict(lambda: "-", given))
+    return re.escape(f"{BARE} ({where}, {asked})")
 
 
 def body_problems(answer: requests.Response) -> list[str]:

@@ -268,7 +268,7 @@ class Access:
 
     def _pool_entries(self, who: str, path: str) -> list[Document]:
         member = path.removeprefix("/vms/") if path.startswith("/vms/") else ""
-        pools = [name for name, doc in self.pools.items() if member and int(member) in doc["vms"]]
+        pools = [name for name, doc in self.pools.items() if member in map(str, doc["vms"])]
         return [
             e
             for e in self.acl.values()

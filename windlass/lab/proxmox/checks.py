@@ -1,5 +1,6 @@
 """Permission checks of a call, before its parameters are looked at: small values, evaluated on raw parameters."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,10 +14,12 @@ def everybody(_access: Access, _identity: Identity, _given: Mapping[str, Any]) -
     """Any login will do."""
 
 
-def perm(path: str, *privileges: str) -> Check:
-    """All privileges at `path`, whose `{names}` are parameters; a missing parameter fails without a reason."""
+def perm(path: str, *privileges: str, needs: str = "") -> Check:
+    """All privileges at `path`, whose `{names}` are parameters; without the parameter that it `needs` it fails."""
 
     def check(access: Access, identity: Identity, given: Mapping[str, Any]) -> None:
+        if needs and needs not in given:
+            raise forbidden()
         where = _filled(path, given)
         for privilege in privileges:
             if not access.may(identity, where, privilege):
@@ -67,10 +70,9 @@ def myself(_access: Access, identity: Identity, given: Mapping[str, Any]) -> Non
 
 
 def _filled(path: str, given: Mapping[str, Any]) -> str:
-    try:
-        return path.format_map({key: str(value) for key, value in given.items()})
-    except KeyError as missing:
-        raise forbidden() from missing
+    """As Proxmox VE fills it: a dash stands for what is missing, empty or `0`."""
+    texts = {key: str(value) for key, value in given.items() if str(value) not in ("", "0")}
+    return re.sub(r"{(\w+)}", lambda name: texts.get(name[1], "-"), path)
 
 
 NETWORK = either(perm("/", "Sys.Audit", "Sys.Modify"), perm("/nodes/{node}", "Sys.AccessNetwork"))

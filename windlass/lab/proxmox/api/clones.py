@@ -17,7 +17,7 @@ _OWN = ("smbios1", "vmgenid", "meta", "template", "lock")
 
 @serves(
     "POST", f"{VM}/clone",
-    both(vm("VM.Clone"), either(perm("/vms/{newid}", "VM.Allocate"), perm("/pool/{pool}", "VM.Allocate"))),
+    both(vm("VM.Clone"), either(perm("/vms/{newid}", "VM.Allocate"), perm("/pool/{pool}", "VM.Allocate", needs="pool"))),
     "newid:vmid bwlimit?:i(0..) description?:s format?:{raw|qcow2|vmdk} full?:b name?:dns-name pool?:poolid"
     " snapname?:snapname storage?:storage target?:node",
     lacks=("bwlimit",),

@@ -34,7 +34,7 @@ _UPDATE = OPTIONS | table(
     "delete?:s digest?:s(64) force?:b revert?:s skiplock?:b import-working-storage?:storage"
 )
 _NOT_OBEYED = ("import-working-storage",)
-ALLOCATE = either(vm("VM.Allocate"), perm("/pool/{pool}", "VM.Allocate"))
+_ALLOCATE = either(vm("VM.Allocate"), perm("/pool/{pool}", "VM.Allocate", needs="pool"))
 
 
 @serves("GET", QEMU, everybody, "full?:b")
@@ -58,7 +58,7 @@ async def index(_call: Call) -> Any:
 
 
 @serves(
-    "POST", QEMU, ALLOCATE, _CREATE,
+    "POST", QEMU, everybody, _CREATE,
     lacks=("archive", "bwlimit", "ha-managed", "import-working-storage", "live-restore", "storage"),
 )  # fmt: skip
 async def create(call: Call) -> Any:
@@ -66,6 +66,7 @@ async def create(call: Call) -> Any:
     dc.check_quorum()
     _need("archive", call, "force", "unique")
     dc.check_pool(call.text("pool"))
+    _ALLOCATE(dc.access, call.identity, call.given)
     asked = options_in(call.given)
     check_options(call, asked, asked, vmid)
     config = normalised(dc, asked, node)
