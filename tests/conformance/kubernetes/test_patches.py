@@ -1,5 +1,7 @@
 """JSON, merge and strategic patches."""
 
+from typing import Any
+
 import pytest
 
 from tests.conformance.kubernetes.makers import config_map, deployment
@@ -43,6 +45,43 @@ def test_a_json_patch_tests(plane: Plane, maps: str):
 
     assert refused.code == 422
     assert done["data"] == {"x": "1", "y": "2"}
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"op": "test", "path": "/data/x", "value": "9"},
+        {"op": "test", "path": "/data/x", "value": 1},
+        {"op": "test", "path": "/data/absent", "value": "1"},
+        {"op": "remove", "path": "/data/absent"},
+        {"op": "add", "path": "/absent/x/y", "value": "1"},
+        {"op": "bogus", "path": "/data/x"},
+        {"path": "/data/x"},
+    ],
+)
+def test_a_json_patch_that_does_not_fit_is_refused_without_a_reason(
+    plane: Plane, maps: str, operation: Document
+):
+    plane.post(maps, config_map("a", x="1")).ok()
+
+    refused = plane.json_patch(f"{maps}/a", [operation])
+
+    message = "the server rejected our request due to an error in our request"
+    assert (refused.code, refused.doc["reason"]) == (422, "Invalid")
+    assert (refused.doc["message"], refused.doc["details"]) == (message, {})
+
+
+@pytest.mark.parametrize("patch", [{"op": "add"}, "add"])
+def test_what_is_no_list_is_no_json_patch(plane: Plane, maps: str, patch: Any):
+    plane.post(maps, config_map("a", x="1")).ok()
+
+    refused = plane.json_patch(f"{maps}/a", patch)
+
+    kind = "string" if isinstance(patch, str) else "object"
+    assert refused.code == 400
+    assert refused.doc["message"] == (
+        f"error decoding patch: json: cannot unmarshal {kind} into Go value of type []handlers.jsonPatchOp"
+    )
 
 
 def test_an_unknown_patch_type_is_refused(plane: Plane, maps: str):

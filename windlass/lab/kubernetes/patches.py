@@ -22,13 +22,15 @@ def json_patch(doc: Document, operations: Any) -> Document:
         ApiError: 400 for what is not a patch, 422 for one that does not fit the document.
     """
     if not is_array(operations):
-        raise bad_request("error decoding patch: json: cannot unmarshal object into a JSON patch")
+        kind = "object" if is_object(operations) else "string"
+        raise bad_request(
+            f"error decoding patch: json: cannot unmarshal {kind} into Go value of type []handlers.jsonPatchOp"
+        )
     try:
         return jsonpatch.JsonPatch(operations).apply(doc, in_place=False)
-    except jsonpatch.InvalidJsonPatch as error:
-        raise bad_request(f"error decoding patch: {error}") from error
     except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException) as error:
-        message = f"the server rejected our request due to an error in our request: {error}"
+        # A real server does not say which operation failed, nor why.
+        message = "the server rejected our request due to an error in our request"
         raise ApiError(422, "Invalid", message, details={}) from error
 
 
