@@ -44,7 +44,7 @@ def members(pve: Pve, pool: str) -> list[int]:
         ("POST", f"{QEMU}/8101/clone", {"newid": 8102, "bwlimit": 100}, "bwlimit"),
         ("POST", f"{QEMU}/8101/status/start", {"machine": "q35"}, "machine"),
         ("POST", f"{QEMU}/8101/status/stop", {"keepActive": 1}, "keepActive"),
-        ("PUT", f"{QEMU}/8101/config", {"cores": 2, "import-working-storage": "nas"},
+        ("POST", f"{QEMU}/8101/config", {"cores": 2, "import-working-storage": "nas"},
          "import-working-storage"),
     ],
 )  # fmt: skip

@@ -30,10 +30,8 @@ _CREATE = OPTIONS | table(
     "vmid:vmid archive?:s bwlimit?:i(0..) force?:b ha-managed?:b import-working-storage?:storage live-restore?:b"
     " pool?:poolid start?:b storage?:storage unique?:b"
 )
-_UPDATE = OPTIONS | table(
-    "delete?:s digest?:s(64) force?:b revert?:s skiplock?:b import-working-storage?:storage"
-)
-_NOT_OBEYED = ("import-working-storage",)
+_UPDATE = OPTIONS | table("delete?:s digest?:s(64) force?:b revert?:s skiplock?:b")
+_IN_BACKGROUND = table("background_delay?:i(1..30) import-working-storage?:storage")
 _ALLOCATE = either(vm("VM.Allocate"), perm("/pool/{pool}", "VM.Allocate", needs="pool"))
 
 
@@ -191,14 +189,14 @@ def _need(needed: str, call: Call, *given: str) -> None:
             raise bad_parameter(needed, f"missing property - '{name}' requires this property")
 
 
-@serves("PUT", f"{VM}/config", MAY_CONFIGURE, _UPDATE, lacks=_NOT_OBEYED)
+@serves("PUT", f"{VM}/config", MAY_CONFIGURE, _UPDATE)
 async def update(call: Call) -> Any:
     await _update(call)
 
 
 @serves(
-    "POST", f"{VM}/config", MAY_CONFIGURE, _UPDATE | table("background_delay?:i(1..30)"),
-    lacks=_NOT_OBEYED,
+    "POST", f"{VM}/config", MAY_CONFIGURE, _UPDATE | _IN_BACKGROUND,
+    lacks=("import-working-storage",),
 )  # fmt: skip
 async def update_in_background(call: Call) -> Any:
     _check_update(call)
