@@ -33,8 +33,8 @@ class Format:
 FORMATS = {
     "vmid": Format(r"[1-9][0-9]{2,8}", "value does not look like a valid VM ID", "integer", 100, 999_999_999),
     "node": Format(_NAME, "value does not look like a valid node name"),
-    "storage": Format(r"[a-z][a-z0-9_.-]*[a-z0-9]", "storage ID '{0}' contains illegal characters"),
-    "config-id": Format(r"[a-z][a-z0-9_-]+", "invalid configuration ID '{0}'"),
+    "storage": Format(r"[a-zA-Z][a-zA-Z0-9_.-]*[a-zA-Z0-9]", "storage ID '{0}' contains illegal characters"),
+    "config-id": Format(r"[a-zA-Z][a-zA-Z0-9_-]+", "invalid configuration ID '{0}'"),
     "snapname": Format(r"[a-zA-Z][a-zA-Z0-9_-]{1,39}", "invalid configuration ID '{0}'"),
     "dns-name": Format(rf"({_NAME})(\.{_NAME})*", "value does not look like a valid DNS name"),
     "address": Format(r"[0-9a-fA-F.:]+", "value does not look like a valid IP address"),
