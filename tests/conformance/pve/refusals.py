@@ -136,6 +136,14 @@ def _body(answer: requests.Response) -> Iterator[str]:
         if answer.content and answer.reason != "authentication failure":
             yield f"{answer.status_code} with a body: {answer.text}"
         return
+    if _by_the_web_server(answer):
+        if answer.text != answer.reason:
+            yield f"the reason is {answer.reason!r}, the body {answer.text!r}"
+        return
+    yield from _json_body(answer)
+
+
+def _json_body(answer: requests.Response) -> Iterator[str]:
     body = answer.json()
     allowed = {"data", "message"} | ({"errors"} if answer.status_code == 400 else set[str]())
     if set(body) != allowed:
@@ -145,6 +153,14 @@ def _body(answer: requests.Response) -> Iterator[str]:
         yield f"data is {body['data']!r}"
     if not body["message"].endswith("\n") or body["message"].split("\n")[0] != answer.reason:
         yield f"the reason is {answer.reason!r}, the message {body['message']!r}"
+
+
+def _by_the_web_server(answer: requests.Response) -> bool:
+    """What is refused before any call is looked for is plain text, whatever format was asked for."""
+    unfit = ("no formatter for uri ", "no such uri", "Unexpected content ", "for data too large")
+    return answer.status_code == 506 or (
+        answer.status_code == 501 and answer.reason.startswith(unfit)
+    )
 
 
 def refused_by(

@@ -218,6 +218,15 @@ def test_what_the_lab_lacks_of_proxmox_is_not_implemented(admin: Caller):
     assert wrong == {}
 
 
+def test_ids_may_have_capital_letters(admin: Caller):
+    admin.data("POST", "/cluster/mapping/pci", {"id": "A-Card_1", "map": calls.PCI})
+
+    assert admin.data("GET", "/cluster/mapping/pci/A-Card_1")["id"] == "A-Card_1"
+    unknown = admin.send("GET", f"{calls.STORAGE}/Big.Tank-1/status")
+    assert (unknown.status_code, unknown.reason) == (500, "storage 'Big.Tank-1' does not exist")
+    admin.data("DELETE", "/cluster/mapping/pci/A-Card_1")
+
+
 def test_the_statuses_of_the_wire(pve: Pve, admin: Caller, session: requests.Session):
     stranger = Caller(pve, {"Authorization": "PVEAPIToken=root@pam!none=none"}, session)
     no_csrf = Caller(pve, {"Cookie": admin.headers["Cookie"]}, session)
@@ -233,6 +242,8 @@ def test_the_statuses_of_the_wire(pve: Pve, admin: Caller, session: requests.Ses
         "no such VM": admin.send("GET", "/nodes/pve1/qemu/9999/config"),
         "a body where none belongs": pve.call("DELETE", "/pools", data={"poolid": "x"}),
         "a form of another kind": pve.call("POST", "/pools", data="<a/>", headers=xml),
+        "an unknown format": admin.send("GET", "/../xml/version"),
+        "no format": admin.send("GET", "/../XML/version"),
     }
 
     assert {name: answer.status_code for name, answer in answers.items()} == {
@@ -244,7 +255,11 @@ def test_the_statuses_of_the_wire(pve: Pve, admin: Caller, session: requests.Ses
         "no such VM": 500,
         "a body where none belongs": 501,
         "a form of another kind": 506,
+        "an unknown format": 501,
+        "no format": 501,
     }
+    assert answers["an unknown format"].reason == "no formatter for uri /version, xml"
+    assert answers["no format"].reason == "no such uri"
     assert {name: found for name, one in answers.items() if (found := body_problems(one))} == {}
 
 

@@ -4,15 +4,24 @@ from collections.abc import Mapping
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer of the API, not a defect of the lab
-    """An answer other than 200. `text` may have several lines; the first becomes the reason phrase."""
+    """An answer other than 200. `text` may have several lines; the first becomes the reason phrase.
+
+    The web server's own refusals are plain text in every format, `plain`.
+    """
 
     def __init__(
-        self, text: str, *, status: int = 500, errors: Mapping[str, str] | None = None
+        self,
+        text: str,
+        *,
+        status: int = 500,
+        errors: Mapping[str, str] | None = None,
+        plain: bool = False,
     ) -> None:
         super().__init__(text)
         self.text = text
         self.status = status
         self.errors = dict(errors or {})
+        self.plain = plain
 
     @property
     def reason(self) -> str:

@@ -20,6 +20,8 @@ from windlass.lab.proxmox.wire import answer, compress, decode_body, plain, refu
 
 _METHODS = ("GET", "POST", "PUT", "DELETE")
 _FORMATS = ("json", "extjs")
+# What Proxmox VE can answer in and the lab cannot.
+_LACKING = ("html", "htmljs", "png", "spiceconfig")
 _COOKIE = re.compile(r"(?:^|;\s*)PVEAuthCookie=([^;]*)")
 
 
@@ -33,7 +35,7 @@ class Api:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path, query = split_target(request.raw_path)
-        fitting = re.fullmatch(r"/api2/([^/]+)(/.*)?", path)
+        fitting = re.fullmatch(r"/api2/+([a-z][a-z0-9]+)(/.*)?", path)
         if request.method not in _METHODS:
             return plain(501, f"method '{request.method}' not available")
         if request.headers.get("Transfer-Encoding", "").lower() == "chunked":
@@ -67,6 +69,8 @@ class Api:
                 line
                 | {"status": refusal.status, "reason": refusal.reason, "errors": refusal.errors}
             )
+            if refusal.plain:
+                return plain(refusal.status, refusal.text)
             return _extjs(None, refusal) if form == "extjs" else refuse(refusal)
         self._recorder.record(line | {"status": 200, "data": data})
         return _extjs(data, None) if form == "extjs" else answer(data, extra)
@@ -83,8 +87,7 @@ class Api:
         identity = self._authenticate(request, found[0] if found else None)
         line["user"] = identity.name
         body = await decode_body(request)
-        if form not in _FORMATS:
-            raise Refusal(f"no formatter for uri {path}", status=501)
+        _check_format(form, path)
         if found is None:
             raise not_implemented(request.method, path)
         route, in_path = found
@@ -136,6 +139,14 @@ class Api:
         self._dc.host(node)
         if node in self._dc.down:
             raise Refusal("No route to host", status=595)
+
+
+def _check_format(form: str, path: str) -> None:
+    """Raises: Refusal 501."""
+    if form in _LACKING:
+        raise Refusal(f"the lab does not answer in {form}", status=501, plain=True)
+    if form not in _FORMATS:
+        raise Refusal(f"no formatter for uri {path}, {form}", status=501, plain=True)
 
 
 def _extjs(data: Any, refusal: Refusal | None) -> web.Response:

@@ -48,15 +48,17 @@ async def decode_body(request: web.BaseRequest) -> dict[str, Any]:
     if not length:
         return {}
     if request.method in ("GET", "DELETE"):
-        raise Refusal(f"Unexpected content for method '{request.method}'", status=501)
+        raise Refusal(f"Unexpected content for method '{request.method}'", status=501, plain=True)
     if length > MAX_BODY:
-        raise Refusal("for data too large", status=501)
+        raise Refusal("for data too large", status=501, plain=True)
     content_type = request.headers.get("Content-Type", "")
     body = await request.read()
     if content_type.startswith("application/json"):
         return _decode_json(body)
     if content_type and not content_type.startswith("application/x-www-form-urlencoded"):
-        raise Refusal(f"upload 'Content-Type '{content_type}' not implemented", status=506)
+        raise Refusal(
+            f"upload 'Content-Type '{content_type}' not implemented", status=506, plain=True
+        )
     return decode_form(body.decode("utf-8", "replace"))
 
 
