@@ -71,8 +71,7 @@ def wrong_parameters(method: str, path: str, given: Mapping[str, Any]) -> dict[s
         if schema is None:
             found[name] = ["is not defined"]
             continue
-        if problems := list(_given(value, schema)):
-            found[name] = problems
+        found |= {where: wrong for where, wrong in _given(name, value, schema) if wrong}
         if (needed := schema.get("requires")) and needed not in given:
             found.setdefault(needed, []).append(f"is required by {name}")
     return found
@@ -84,12 +83,16 @@ def parameters(method: str, path: str) -> dict[str, Schema]:
     return (found or {}).get("parameters", {}).get("properties") or {}
 
 
-def _given(value: Any, schema: Schema) -> Iterator[str]:
-    """A repeated parameter is several values; a plain one for an array is its only item."""
+def _given(name: str, value: Any, schema: Schema) -> Iterator[tuple[str, list[str]]]:
+    """A repeated parameter is several values; a plain one for an array is its only item, unless Perl calls it false."""
     values = cast(list[Any], value) if isinstance(value, list) else [value]
-    item: Schema = (schema.get("items") or {}) if schema.get("type") == "array" else schema
-    for one in values:
-        yield from _value(one, item)
+    if schema.get("type") != "array":
+        yield name, [problem for one in values for problem in _value(one, schema)]
+    elif value in ("", "0"):
+        yield name, ["type check (array) failed"]
+    else:
+        item: Schema = schema.get("items") or {}
+        yield from ((f"{name}[{n}]", list(_value(one, item))) for n, one in enumerate(values))
 
 
 def _numbered(name: str, known: Schema) -> Schema | None:

@@ -38,7 +38,8 @@ def check_syntax(option: str, text: str) -> None:
         )
     if ":" not in file and file not in ("none", "cdrom"):
         raise bad_parameter(
-            option, f"invalid format - format error\nfile: unable to parse volume ID '{file}'"
+            option,
+            f"invalid format - format error\n{option}.file: unable to parse volume ID '{file}'",
         )
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from windlass.lab.proxmox.access import BUILT_IN, PRIVILEGES, Access, Identity, tokens_of
 from windlass.lab.proxmox.checks import Check, both, either, everybody, myself, perm
-from windlass.lab.proxmox.refusals import Refusal, bad_parameter, forbidden
+from windlass.lab.proxmox.parameters import split_list
+from windlass.lab.proxmox.refusals import Refusal, bad_parameter, bad_parameters, forbidden
 from windlass.lab.proxmox.routing import Call, serves
 
 USER = "/access/users/{userid}"
@@ -21,8 +22,8 @@ async def ticket_form(_call: Call) -> Any:
 
 @serves(
     "POST", "/access/ticket", everybody,
-    "username:s(64) password:s realm?:s new-format?:b otp?:s path?:s privs?:s tfa-challenge?:s", token=False, login=False,
-    lacks=("otp", "tfa-challenge"),
+    "username:s(64) password:s realm?:realm(32) new-format?:b otp?:s path?:s(64)>privs privs?:s(64)>path tfa-challenge?:s",
+    token=False, login=False, lacks=("otp", "path", "privs", "tfa-challenge"),
 )  # fmt: skip
 async def ticket(call: Call) -> Any:
     name = call.text("username")
@@ -52,7 +53,7 @@ async def domains(_call: Call) -> Any:
     ]
 
 
-@serves("GET", "/access/permissions", everybody, "path?:s userid?:s")
+@serves("GET", "/access/permissions", everybody, "path?:s userid?:user-or-token")
 async def permissions(call: Call) -> Any:
     access, who = call.dc.access, call.identity
     if asked := call.text("userid"):
@@ -100,7 +101,8 @@ async def users(call: Call) -> Any:
 
 @serves(
     "POST", "/access/users", both(perm("/access/realm/pve", "Realm.AllocateUser"), _MODIFY),
-    "userid:userid comment?:s email?:s enable?:b expire?:i(0..) firstname?:s groups?:s keys?:s lastname?:s password?:s(64)",
+    "userid:userid(64) comment?:s(2048) email?:email-opt(254) enable?:b expire?:i(0..) firstname?:s(1024)"
+    " groups?:groupid-list keys?:second-factors lastname?:s(1024) password?:s(8..64)",
     lacks=("groups", "keys"),
 )  # fmt: skip
 async def create_user(call: Call) -> Any:
@@ -237,7 +239,7 @@ async def create_role(call: Call) -> Any:
     )
 
 
-@serves("PUT", "/access/roles/{roleid}", perm("/access", "Sys.Modify"), "append?:b privs?:s")
+@serves("PUT", "/access/roles/{roleid}", perm("/access", "Sys.Modify"), "append?:b>privs privs?:s")
 async def update_role(call: Call) -> Any:
     name, roles_ = call.text("roleid"), call.dc.access.roles
     if name not in roles_:
@@ -285,13 +287,21 @@ def _may_modify(access: Access, identity: Identity, given: Any) -> None:
 _ACL: Check = _may_modify
 
 
-@serves("PUT", "/access/acl", _ACL, "path:s roles:s delete?:b propagate?:b tokens?:s users?:s")
+@serves(
+    "PUT", "/access/acl", _ACL,
+    "path:s roles:roleid-list delete?:b propagate?:b groups?:groupid-list tokens?:full-tokenid-list users?:userid-list",
+    lacks=("groups",),
+)  # fmt: skip
 async def update_acl(call: Call) -> Any:
     access = call.dc.access
-    for who in [w for w in f"{call.text('users')},{call.text('tokens')}".split(",") if w]:
+    subjects = split_list(f"{call.text('users')},{call.text('tokens')}")
+    if not subjects:
+        wrong = "either 'users', 'groups' or 'tokens' is required."
+        raise bad_parameters(dict.fromkeys(("users", "groups", "tokens"), wrong))
+    for who in subjects:
         if who not in access.users and who not in access.tokens:
             raise Refusal(f"user '{who}' does not exist")
-        for name in call.text("roles").split(","):
+        for name in split_list(call.text("roles")):
             if access.role(name) is None:
                 raise Refusal(f"role '{name}' does not exist")
             if call.flag("delete"):

@@ -132,7 +132,7 @@ async def nextid(call: Call) -> Any:
     return str(next(n for n in range(100, 1_000_000) if n not in call.dc.vms))
 
 
-@serves("GET", "/pools", everybody, "poolid?:poolid type?:{qemu|lxc|storage}")
+@serves("GET", "/pools", everybody, "poolid?:poolid type?:{qemu|lxc|storage}>poolid")
 async def pools(call: Call) -> Any:
     dc, wanted = call.dc, call.text("poolid")
     if wanted and wanted not in dc.access.pools:
@@ -151,6 +151,9 @@ async def pools(call: Call) -> Any:
 
 
 def _members(call: Call, vmids: list[int]) -> list[dict[str, Any]]:
+    """A pool of the lab has VMs only."""
+    if call.text("type", "qemu") != "qemu":
+        return []
     rows = {row["vmid"]: row for row in _vms(call)}
     return [rows[vmid] for vmid in vmids if vmid in rows]
 
@@ -169,7 +172,8 @@ async def create_pool(call: Call) -> Any:
 
 @serves(
     "PUT", "/pools", perm("/pool/{poolid}", "Pool.Allocate"),
-    "poolid:poolid comment?:s vms?:vmid-list delete?:b allow-move?:b",
+    "poolid:poolid comment?:s vms?:vmid-list storage?:storage-list delete?:b allow-move?:b",
+    lacks=("storage",),
 )  # fmt: skip
 async def update_pool(call: Call) -> Any:
     access, name = call.dc.access, call.text("poolid")

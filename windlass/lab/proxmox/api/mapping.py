@@ -4,6 +4,7 @@ from typing import Any
 
 from windlass.lab.proxmox.checks import either, everybody, perm, perm_any
 from windlass.lab.proxmox.hosts import devices
+from windlass.lab.proxmox.parameters import Parameter, PropertyString, table
 from windlass.lab.proxmox.refusals import Refusal
 from windlass.lab.proxmox.routing import Call, serves
 
@@ -13,6 +14,14 @@ _READ = either(
 )
 
 
+_MAP = PropertyString(
+    table(
+        "node:node path:pci-path id:pci-id iommugroup?:i subsystem-id?:pci-id description?:s(4096)"
+    )
+)
+_NEW = table("id:config-id description?:s(4096) live-migration-capable?:b mdev?:b") | {
+    "map": Parameter("array", optional=False, shape=_MAP)
+}
 # The class of every device there is.
 _GPU = "0x030000"
 
@@ -88,7 +97,7 @@ async def mapping(call: Call) -> Any:
     "POST",
     MAPPING,
     perm("/mapping/pci", "Mapping.Modify"),
-    "id:config-id map:a description?:s live-migration-capable?:b mdev?:b",
+    _NEW,
     lacks=("live-migration-capable", "mdev"),
 )
 async def create(call: Call) -> Any:

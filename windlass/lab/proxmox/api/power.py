@@ -7,6 +7,8 @@ from typing import Any
 from windlass.lab.proxmox.api.qemu import VM
 from windlass.lab.proxmox.checks import vm
 from windlass.lab.proxmox.datacenter import Datacenter
+from windlass.lab.proxmox.options import OPTIONS
+from windlass.lab.proxmox.parameters import table
 from windlass.lab.proxmox.refusals import Refusal
 from windlass.lab.proxmox.routing import Call, serves
 from windlass.lab.proxmox.settings import check_skiplock
@@ -16,6 +18,12 @@ from windlass.lab.proxmox.vms import Vm
 STATUS = f"{VM}/status"
 # How long Proxmox VE waits for a guest to obey its power button.
 SHUTDOWN_S = 60
+_MIGRATED = table(
+    "migratedfrom?:node migration_network?:s migration_type?:{secure|insecure} nets-host-mtu?:mtus stateuri?:s(128)"
+    " targetstorage?:s with-conntrack-state?:b force-cpu?:s"
+) | {"machine": OPTIONS["machine"]}
+_START = _MIGRATED | table("skiplock?:b timeout?:i(0..)")
+_START_LACKS = tuple(_MIGRATED)
 
 
 @serves("GET", STATUS, vm("VM.Audit"))
@@ -62,9 +70,7 @@ def _power(found: Vm) -> str:
 
 @serves(
     "POST", f"{STATUS}/start", vm("VM.PowerMgmt"),
-    "force-cpu?:s machine?:s migratedfrom?:node migration_network?:s migration_type?:{secure|insecure} skiplock?:b"
-    " stateuri?:s(128) targetstorage?:s timeout?:i(0..)",
-    lacks=("force-cpu", "machine", "migratedfrom", "migration_network", "migration_type", "stateuri", "targetstorage"),
+    _START, lacks=_START_LACKS,
 )  # fmt: skip
 async def start(call: Call) -> Any:
     call.dc.check_quorum()

@@ -6,8 +6,8 @@ from windlass.lab.proxmox import drives
 from windlass.lab.proxmox.api.storage import size_of
 from windlass.lab.proxmox.checks import AGENT, either, everybody, perm, vm
 from windlass.lab.proxmox.datacenter import Datacenter
-from windlass.lab.proxmox.options import DRIVE, OPTIONS, parse, typed
-from windlass.lab.proxmox.parameters import table
+from windlass.lab.proxmox.options import DRIVE, LACKING, OPTIONS, parse, typed
+from windlass.lab.proxmox.parameters import split_list, table
 from windlass.lab.proxmox.refusals import Refusal, bad_parameter
 from windlass.lab.proxmox.routing import Call, serves
 from windlass.lab.proxmox.settings import (
@@ -26,11 +26,11 @@ from windlass.lab.proxmox.vms import Settings, Vm
 
 QEMU = "/nodes/{node}/qemu"
 VM = f"{QEMU}/{{vmid}}"
-_CREATE = OPTIONS | table(
-    "vmid:vmid archive?:s bwlimit?:i(0..) force?:b ha-managed?:b import-working-storage?:storage live-restore?:b"
-    " pool?:poolid start?:b storage?:storage unique?:b"
+_CREATE = table(
+    "vmid:vmid archive?:s(255) bwlimit?:i(0..) force?:b>archive ha-managed?:b import-working-storage?:storage"
+    " live-restore?:b pool?:poolid start?:b storage?:storage unique?:b>archive"
 )
-_UPDATE = OPTIONS | table("delete?:s digest?:s(64) force?:b revert?:s skiplock?:b")
+_UPDATE = table("delete?:s digest?:s(64) force?:b>delete revert?:config-id-list skiplock?:b")
 _IN_BACKGROUND = table("background_delay?:i(1..30) import-working-storage?:storage")
 _ALLOCATE = either(vm("VM.Allocate"), perm("/pool/{pool}", "VM.Allocate", needs="pool"))
 
@@ -56,13 +56,12 @@ async def index(_call: Call) -> Any:
 
 
 @serves(
-    "POST", QEMU, everybody, _CREATE,
-    lacks=("archive", "bwlimit", "ha-managed", "import-working-storage", "live-restore", "storage"),
+    "POST", QEMU, everybody, OPTIONS | LACKING | _CREATE,
+    lacks=(*LACKING, "archive", "bwlimit", "ha-managed", "import-working-storage", "live-restore", "storage"),
 )  # fmt: skip
 async def create(call: Call) -> Any:
     dc, node, vmid = call.dc, call.node, call.vmid
     dc.check_quorum()
-    _need("archive", call, "force", "unique")
     dc.check_pool(call.text("pool"))
     _ALLOCATE(dc.access, call.identity, call.given)
     asked = options_in(call.given)
@@ -182,21 +181,14 @@ async def pending(call: Call) -> Any:
     return [*rows, {"key": "digest", "value": found.digest}]
 
 
-def _need(needed: str, call: Call, *given: str) -> None:
-    """Raises: Refusal 400, one of these parameters makes no sense without another."""
-    for name in given:
-        if name in call.given and needed not in call.given:
-            raise bad_parameter(needed, f"missing property - '{name}' requires this property")
-
-
-@serves("PUT", f"{VM}/config", MAY_CONFIGURE, _UPDATE)
+@serves("PUT", f"{VM}/config", MAY_CONFIGURE, OPTIONS | LACKING | _UPDATE, lacks=tuple(LACKING))
 async def update(call: Call) -> Any:
     await _update(call)
 
 
 @serves(
-    "POST", f"{VM}/config", MAY_CONFIGURE, _UPDATE | _IN_BACKGROUND,
-    lacks=("import-working-storage",),
+    "POST", f"{VM}/config", MAY_CONFIGURE, OPTIONS | LACKING | _UPDATE | _IN_BACKGROUND,
+    lacks=(*LACKING, "import-working-storage"),
 )  # fmt: skip
 async def update_in_background(call: Call) -> Any:
     _check_update(call)
@@ -213,15 +205,12 @@ async def update_in_background(call: Call) -> Any:
 def _check_update(call: Call) -> tuple[Vm, Settings, list[str]]:
     dc = call.dc
     dc.check_quorum()
-    _need("delete", call, "force")
     asked = options_in(call.given)
-    gone = [
-        option
-        for option in call.text("delete").replace(";", ",").replace(" ", ",").split(",")
-        if option
-    ]
-    if not asked and not gone and not call.text("revert"):
+    listed = split_list(call.text("delete"))
+    if not asked and not listed and not call.text("revert"):
         raise Refusal("no options specified")
+    # What no VM has is not there to be deleted.
+    gone = [option for option in listed if option not in LACKING]
     for option in gone:
         if option not in OPTIONS:
             raise bad_parameter("delete", f"unknown setting '{option}'")
@@ -258,7 +247,7 @@ async def _update(call: Call) -> None:
             for volume in made:
                 await drives.remove(dc, volume)
             raise
-        for option in call.text("revert").split(","):
+        for option in split_list(call.text("revert")):
             found.pending.pop(option, None)
         await _take_over(dc, found, asked, gone, force=call.flag("force"))
         dc.vms.save(found)

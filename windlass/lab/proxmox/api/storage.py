@@ -23,11 +23,12 @@ _SUFFIXES = {
     "vztmpl": (".tar.gz", ".tar.xz", ".tar.zst", ".tar.bz2"),
     "import": (".ova", ".qcow2", ".raw", ".vmdk"),
 }
+_TYPES = "{btrfs|cephfs|cifs|dir|esxi|iscsi|iscsidirect|lvm|lvmthin|nfs|pbs|rbd|zfs|zfspool}"
 _ALGORITHMS = "{md5|sha1|sha224|sha256|sha384|sha512}"
 DOWNLOAD = both(perm("/storage/{storage}", "Datastore.AllocateTemplate"), NETWORK)
 
 
-@serves("GET", "/storage", everybody, "type?:s")
+@serves("GET", "/storage", everybody, f"type?:{_TYPES}")
 async def datacenter_storages(call: Call) -> Any:
     dc = call.dc
     specs = [
@@ -220,8 +221,8 @@ async def url_metadata(call: Call) -> Any:
 
 @serves(
     "POST", f"{STORAGE}/download-url", DOWNLOAD,
-    "content:{iso|vztmpl|import} filename:s(255) url:url checksum?:s"
-    f" checksum-algorithm?:{_ALGORITHMS} compression?:s verify-certificates?:b",
+    "content:{iso|vztmpl|import} filename:s(255) url:url checksum?:s>checksum-algorithm"
+    f" checksum-algorithm?:{_ALGORITHMS}>checksum compression?:s verify-certificates?:b",
 )  # fmt: skip
 async def download(call: Call) -> Any:
     dc, storage, kind = call.dc, call.text("storage"), call.text("content")
@@ -233,9 +234,6 @@ async def download(call: Call) -> Any:
         raise bad_parameter("filename", "wrong file extension")
     if call.text("compression"):
         raise Refusal("the lab does not decompress downloads", status=501)
-    for given, needed in (("checksum", "checksum-algorithm"), ("checksum-algorithm", "checksum")):
-        if given in call.given and needed not in call.given:
-            raise bad_parameter(needed, f"missing property required by '{given}'")
 
     async def work(say: Say) -> None:
         await _download(call, storage, kind, name, say)

@@ -89,7 +89,13 @@ async def task_status(call: Call) -> Any:
     return status_of(_found(call))
 
 
-@serves("GET", f"{TASKS}/{{upid}}/log", everybody, "start?:i(0..) limit?:i(0..)")
+@serves(
+    "GET",
+    f"{TASKS}/{{upid}}/log",
+    everybody,
+    "start?:i(0..) limit?:i(0..) download?:b",
+    lacks=("download",),
+)
 async def task_log(call: Call) -> Any:
     lines = _found(call)["log"] or ["no content"]
     call.extra["total"] = len(lines)
