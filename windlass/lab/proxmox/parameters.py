@@ -58,22 +58,26 @@ def table(text: str) -> dict[str, Parameter]:
 
 
 def _parameter(parsed: re.Match[str]) -> Parameter:
-    kind, optional, requires = parsed["type"], bool(parsed["optional"]), parsed["requires"] or ""
-    if kind.startswith("{"):
-        return Parameter("string", optional, enum=tuple(kind[1:-1].split("|")), requires=requires)
     low, high = _bounds(parsed["bounds"] or "")
-    base = _BASE.get(kind)
-    if base not in (None, "string"):
-        return Parameter(base, optional, minimum=low, maximum=high, requires=requires)
-    lengths = int(low or 0), None if high is None else int(high)
-    if base is not None:
-        return Parameter("string", optional, "", (), None, None, *lengths, requires)
+    found = _of_type(parsed["type"], bool(parsed["optional"]))
+    if found.kind in ("integer", "number") and not found.format:
+        found = replace(found, minimum=low, maximum=high)
+    else:
+        found = replace(
+            found, min_length=int(low or 0), max_length=None if high is None else int(high)
+        )
+    return replace(found, requires=parsed["requires"] or "")
+
+
+def _of_type(kind: str, optional: bool) -> Parameter:
+    if kind.startswith("{"):
+        return Parameter("string", optional, enum=tuple(kind[1:-1].split("|")))
+    if kind in _BASE:
+        return Parameter(_BASE[kind], optional)
     shape = FORMATS[_format_name(kind)]
     if _format_name(kind) != kind:
-        return Parameter("string", optional, kind, (), None, None, *lengths, requires)
-    return Parameter(
-        shape.kind, optional, kind, (), shape.minimum, shape.maximum, *lengths, requires
-    )
+        return Parameter("string", optional, kind)
+    return Parameter(shape.kind, optional, kind, minimum=shape.minimum, maximum=shape.maximum)
 
 
 def _format_name(kind: str) -> str:

@@ -105,9 +105,7 @@ class Api:
             raise Refusal(
                 f"URI '{path}' not available with API token, need proper ticket.", status=403
             )
-        # Root is asked nothing: what a check would be about may be missing.
-        if not identity.is_root:
-            route.check(self._dc.access, identity, raw)
+        route.check(self._dc.access, identity, raw)
         self._proxy(raw.get("node") if "node" in in_path else None)
         actor = Actor.of_user_agent(request.headers.get("User-Agent", ""))
         call = Call(self._dc, identity, actor, self._host, verify(raw, route.parameters))
