@@ -166,3 +166,8 @@ def test_a_rollout_that_does_not_move_is_late(plane: Plane, space: str):
 
     until("it moves", lambda: progress()[0] == "True")
     until("it is late", lambda: progress() == ("False", "ProgressDeadlineExceeded"))
+    seen = set[tuple[str, str]]()
+    for _ in range(15):
+        threading.Event().wait(0.1)
+        seen.add(progress())
+    assert seen == {("False", "ProgressDeadlineExceeded")}

@@ -206,8 +206,8 @@ class Deployments:
         late = left is not None and left <= 0 and not moved and not done
         progress = _progress(current["metadata"]["name"], done=done, late=late)
         now = self._clock.now()
-        if moved:
-            progress["lastUpdateTime"] = timestamp(now)
+        known = dig(condition(found, "Progressing"), "lastUpdateTime", default=timestamp(now))
+        progress["lastUpdateTime"] = timestamp(now) if moved else known
         for entry in (availability, progress):
             status["conditions"] = with_condition(
                 status.get("conditions", before.get("conditions") or []), entry, now
@@ -220,6 +220,8 @@ class Deployments:
         progress = condition(found, "Progressing")
         if progress is None or progress["reason"] == "NewReplicaSetAvailable":
             return None
+        if progress["reason"] == "ProgressDeadlineExceeded":
+            return 0.0
         deadline = dig(found, "spec", "progressDeadlineSeconds", default=600)
         said = progress.get("lastUpdateTime") or progress["lastTransitionTime"]
         return deadline - self._clock.since(parse_time(said).timestamp())
