@@ -327,9 +327,10 @@ def test_a_restarted_machine_starts_its_containers_again(lab: GitOpsLab):
     make(lab, DEPLOYMENTS, workload(DEPLOYMENTS, "stays", replicas=1, pod=here))
     lab.until("1 ready", lambda: ready(lab, "stays") == 1)
     (pod,) = pods_of(lab, "stays")
-    lines = kubelet.logs("default", pod["metadata"]["name"], "main")
-    assert lines is not None
-    assert "starting main" in lines[0]
+    log = kubelet.log("default", pod["metadata"]["name"], "main")
+    assert log is not None
+    assert "starting main" in log.after(0)[0]
+    assert kubelet.log("default", pod["metadata"]["name"], "main", previous=True) is None
 
     life.cancel()
     again = Kubelet(access, Clock(SPEED), replace(before, boot_id="second"))

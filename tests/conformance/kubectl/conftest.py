@@ -7,6 +7,7 @@ import pytest
 from tests.conformance.kubectl_peer import Kubectl, need_kubectl
 from tests.conformance.kubernetes_peers import Plane, real_plane
 from tests.lab.kubernetes_fixture import serving
+from windlass.lab.kubernetes.logs import LogOptions
 
 
 # No controllers on either side. Of the session: each server starts once, and all that asks the real one goes first.
@@ -25,8 +26,8 @@ def kubectl(
             yield Kubectl(Plane("lab", lab.kubeconfig, folder), folder)
 
 
-async def log_of(_space: str, name: str, container: str) -> AsyncIterator[bytes]:
-    yield f"{name} says hello from {container}\n".encode()
+async def log_of(_space: str, name: str, options: LogOptions) -> AsyncIterator[bytes]:
+    yield f"{name} says hello from {options.container}\n".encode()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Protocol
 from windlass.lab.clock import Clock
 from windlass.lab.controllers import needs
 from windlass.lab.controllers.access import Access, Client
+from windlass.lab.controllers.logs import Log
 from windlass.lab.controllers.objects import Object, dig, micro_timestamp, timestamp
 from windlass.lab.controllers.program import Programs, Running, program_of
 from windlass.lab.faults import Faults
@@ -17,7 +18,6 @@ from windlass.lab.faults import Faults
 logger = logging.getLogger(__name__)
 
 # Lines kept of each container's log.
-_LOG_LINES = 500
 # Lab seconds, as the kubelet has it.
 _BACKOFF_FIRST, _BACKOFF_LONGEST = 10.0, 300.0
 # Lab seconds between attempts at a container whose environment lacks something, as the kubelet has it.
@@ -63,7 +63,8 @@ class Container:
     last_state: Object = field(default_factory=dict[str, Object])
     restarts: int = 0
     ready: bool = False
-    log: list[str] = field(default_factory=list[str])
+    log: Log = field(default_factory=Log)
+    previous_log: Log | None = None
 
     @property
     def name(self) -> str:
@@ -147,6 +148,8 @@ class Container:
             await self._until_configured()
             await self.node.clock.sleep(self.node.latencies.start)
             self.state = {"running": {"startedAt": self._now()}}
+        if self.log.written:
+            self.previous_log, self.log = self.log, Log()
         self.say(f"starting {self.name} from {self.image}")
         work = asyncio.create_task(self._work())
         try:
@@ -213,6 +216,7 @@ class Container:
         ended = {"exitCode": code, "reason": reason, "startedAt": started}
         self.state = {"terminated": {**ended, "finishedAt": self._now()}}
         self.ready = False
+        self.log.has_ended = True
 
     def _fault(self, name: str) -> bool:
         if self.node.faults is None:
@@ -229,8 +233,7 @@ class Container:
 
     def say(self, line: str) -> None:
         """Write a line to the container's log."""
-        self.log.append(f"{micro_timestamp(self.node.clock.now())} {line}")
-        del self.log[:-_LOG_LINES]
+        self.log.write(f"{micro_timestamp(self.node.clock.now())} {line}")
 
     def _now(self) -> str:
         return timestamp(self.node.clock.now())

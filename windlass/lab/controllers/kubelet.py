@@ -12,6 +12,7 @@ import orjson
 from windlass.lab.clock import Clock
 from windlass.lab.controllers.access import Access, ApiAwayError, ApiError, Change, Client, Informer
 from windlass.lab.controllers.containers import Container, Latencies
+from windlass.lab.controllers.logs import Log
 from windlass.lab.controllers.node import (
     NodeIdentity,
     heartbeat_seconds,
@@ -91,14 +92,18 @@ class Kubelet:
                 tasks.create_task(self._keep_status())
                 tasks.create_task(self._keep_static_pods(pods))
 
-    def logs(self, namespace: str, name: str, container: str = "") -> list[str] | None:
-        """The lines a container wrote, each after its time; None where this node has no such container."""
+    def log(
+        self, namespace: str, name: str, container: str, *, previous: bool = False
+    ) -> Log | None:
+        """What a container wrote in its last run, or in the one before; None where it never ran here."""
         for runner in self._pods.values():
             meta = runner.pod["metadata"]
             if (meta["namespace"], meta["name"]) == (namespace, name):
                 for one in runner.all_containers:
-                    if one.name == container or not container:
-                        return list(one.log)
+                    if one.name == container:
+                        return (
+                            one.previous_log if previous else one.log if one.log.written else None
+                        )
         return None
 
     def network_is_ready(self) -> bool:

@@ -1,6 +1,7 @@
 """From an HTTP request to an answer: authentication, routing, bodies, statuses and streams."""
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -10,6 +11,7 @@ from windlass.lab.kubernetes import (
     admission,
     bodies,
     faults,
+    logs,
     protobuf,
     status,
     subresources,
@@ -19,14 +21,13 @@ from windlass.lab.kubernetes.answers import JSON, respond
 from windlass.lab.kubernetes.calls import Call, User, resolve
 from windlass.lab.kubernetes.cluster import Cluster, Outcome
 from windlass.lab.kubernetes.deletion import options_of
-from windlass.lab.kubernetes.documents import Document, entries
+from windlass.lab.kubernetes.documents import Document
 from windlass.lab.kubernetes.forms import Form
 from windlass.lab.kubernetes.keyspace import Stored
+from windlass.lab.kubernetes.logs import LogOptions, PodLogs
 from windlass.lab.kubernetes.operations import Operations
 from windlass.lab.kubernetes.status import ApiError
 from windlass.lab.kubernetes.watching import Watch, list_objects, stale_by
-
-PodLogs = Callable[[str, str, str], AsyncIterator[bytes] | None]
 
 # The first address of the service network is the API's own.
 _OWN_ADDRESS = str(admission.SERVICE_NETWORK.network_address + 1)
@@ -34,8 +35,8 @@ _BODIES = ("application/json", "application/yaml", "application/vnd.kubernetes.p
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 
 
-def _no_logs(namespace: str, name: str, container: str) -> AsyncIterator[bytes] | None:
-    del namespace, name, container
+def _no_logs(namespace: str, name: str, options: LogOptions) -> AsyncIterator[bytes] | None:
+    del namespace, name, options
     return None
 
 
@@ -256,26 +257,14 @@ class Endpoints:
 
     async def _log(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
         """A container's log, from the kubelet that runs it."""
+        options = logs.options_of(call)
         pod = self.operations.get(call.target).doc
-        names = [
-            c["name"]
-            for kind in ("containers", "initContainers")
-            for c in entries(pod["spec"], kind)
-        ]
-        wanted = call.query.get("container") or names[0]
-        name = call.target.name
-        if wanted not in names:
-            raise status.bad_request(f"container {wanted} is not valid for pod {name}")
-        if not call.query.get("container") and len(pod["spec"]["containers"]) > 1:
-            listed = " ".join(c["name"] for c in pod["spec"]["containers"])
-            raise status.bad_request(
-                f"a container name must be specified for pod {name}, choose one of: [{listed}]"
-            )
-        source = self.pod_logs(call.target.namespace or "", name, wanted)
+        options = replace(options, container=logs.container_of(pod, options))
+        source = self.pod_logs(call.target.namespace or "", call.target.name, options)
+        if source is None and not pod["spec"].get("nodeName"):
+            return web.Response(status=204)
         if source is None:
-            raise status.bad_request(
-                f'container "{wanted}" in pod "{name}" is waiting to start: ContainerCreating'
-            )
+            raise logs.absence(pod, options)
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         await response.prepare(request)
         async for line in source:

@@ -1,19 +1,18 @@
 """The API server on the wire: listeners, client certificates, and what is answered where."""
 
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from ipaddress import IPv4Address
 
 from aiohttp import web
 
 from windlass.lab.kubernetes.cluster import Cluster
 from windlass.lab.kubernetes.endpoints import Endpoints
+from windlass.lab.kubernetes.logs import PodLogs
 from windlass.lab.world import World
 
 # What is still running when a listener closes gets this long; a killed API server gives nothing.
 _CLOSE_SECONDS = 0.2
-
-PodLogs = Callable[[str, str, str], AsyncIterator[bytes] | None]
 
 
 class Listener:

@@ -6,7 +6,8 @@ What runs here talks to the API like anybody else, with certificates of the clus
 import asyncio
 import logging
 import ssl
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -16,6 +17,7 @@ from windlass.lab.controllers.loops import ControlLoops
 from windlass.lab.controllers.node import NodeIdentity
 from windlass.lab.controllers.programs import programs_for
 from windlass.lab.controllers.resources import NODES, PODS
+from windlass.lab.kubernetes.logs import LogOptions, stream
 from windlass.lab.kubernetes.server import KubernetesApi, Listener
 from windlass.lab.talos.fleet import Fleet
 from windlass.lab.talos.machine import Machine
@@ -222,12 +224,15 @@ class Cluster:
         await asyncio.wait({running})
         await self._run_kubelet(machine)
 
-    def _logs(self, namespace: str, name: str, container: str) -> Any:
+    def _logs(self, namespace: str, name: str, options: LogOptions) -> AsyncIterator[bytes] | None:
         for kubelet in self._kubelets.values():
-            lines = kubelet.logs(namespace, name, container)
-            if lines is not None:
-                return _stream(lines)
+            log = kubelet.log(namespace, name, options.container, previous=options.previous)
+            if log is not None:
+                return stream(log, options, partial(self._is_running, kubelet))
         return None
+
+    def _is_running(self, kubelet: Kubelet) -> bool:
+        return kubelet in self._kubelets.values()
 
     # Credentials
 
@@ -278,11 +283,6 @@ def _report(task: asyncio.Task[None]) -> None:
 def _is_ready(document: dict[str, Any]) -> bool:
     conditions = document.get("status", {}).get("conditions", [])
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-
-
-async def _stream(lines: list[str]) -> Any:
-    for line in lines:
-        yield f"{line}\n".encode()
 
 
 def _server_context(machine: Machine) -> ssl.SSLContext:
