@@ -523,3 +523,38 @@ def test_a_pod_with_wishes_beyond_the_scheduler_waits_and_is_told_so(
 
     lab.until("it is told", lambda: said() == [f"the lab does not evaluate {beyond}"])
     assert {dig(pod, "status", "phase") for pod in pods_of(lab, f"{name}-too")} == {"Pending"}
+
+
+def test_a_restarted_container_has_a_log_of_each_run(lab: GitOpsLab):
+    access = Access(lab.api.url, lab.api.tls(lab.api.admin), "windlass-lab-test")
+    faults = lab.api.world.faults
+    kubelet = Kubelet(access, Clock(SPEED), node("w-4", 24), faults=faults)
+    life = asyncio.run_coroutine_threadsafe(kubelet.run(), lab.loop)
+    here = {"nodeSelector": {"kubernetes.io/hostname": "w-4"}}
+    make(lab, DEPLOYMENTS, workload(DEPLOYMENTS, "falls", replicas=1, pod=here))
+    lab.until("1 ready", lambda: ready(lab, "falls") == 1)
+    (pod,) = pods_of(lab, "falls")
+    name = pod["metadata"]["name"]
+    lab.fault("pod-crash", namespace="default")
+    lab.do(lab.client.delete(PODS.of(pod)))
+    lab.until("it falls", lambda: "CrashLoopBackOff" in waiting_reasons(lab, "falls"))
+    (fallen,) = [one["metadata"]["name"] for one in pods_of(lab, "falls")]
+    lab.clear()
+
+    def runs() -> list[list[str]]:
+        found = [one["metadata"]["name"] for one in pods_of(lab, "falls")]
+        logs = [
+            kubelet.log("default", one, "main", previous=previous)
+            for one in found
+            if one != name
+            for previous in (True, False)
+        ]
+        return [[line.partition(" ")[2] for line in log.after(0)] for log in logs if log]
+
+    started = f"starting main from {IMAGE}"
+    both = [[started, "panic: told to crash"], [started]]
+    lab.until("it runs again", lambda: runs() == both and ready(lab, "falls") == 1)
+    assert [one["metadata"]["name"] for one in pods_of(lab, "falls")] == [fallen]
+    life.cancel()
+    lab.do(lab.client.delete(DEPLOYMENTS.ref("falls", "default")))
+    lab.do(lab.client.delete(NODES.ref("w-4")))

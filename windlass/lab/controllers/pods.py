@@ -219,7 +219,11 @@ class PodRunner:
     def _phase(self) -> str:
         if self.containers and all(container.is_over for container in self.containers):
             failed = any(container.has_failed for container in self.containers)
-            return "Failed" if failed else "Succeeded"
+            # What is started again has not ended.
+            policy = self.pod["spec"].get("restartPolicy", "Always")
+            ends = policy == "Never" or (policy == "OnFailure" and not failed)
+            if ends or is_going(self.pod):
+                return "Failed" if failed else "Succeeded"
         if any(container.has_failed for container in self._init) and not self._init_done:
             return "Failed" if self.pod["spec"].get("restartPolicy") == "Never" else "Pending"
         return "Pending" if any(one.never_ran for one in self.containers) else "Running"
