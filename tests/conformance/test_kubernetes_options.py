@@ -245,3 +245,41 @@ def test_a_dry_eviction_takes_nothing_from_the_budget(plane: Plane, where: str):
     assert status["disruptionsAllowed"] == 1
     assert "disruptedPods" not in status
     assert "deletionTimestamp" not in plane.get(path).ok()["metadata"]
+
+
+# Definitions
+
+
+@pytest.mark.parametrize(
+    ("names", "fields"),
+    [
+        ([None], ["spec.versions[0].name"]),
+        (["v1", None], ["spec.versions[1].name"]),
+        (["V_1"], ["spec.versions[0].name", "spec.version"]),
+    ],
+)
+def test_a_version_of_a_definition_has_a_proper_name(
+    plane: Plane, names: list[str | None], fields: list[str]
+):
+    schema = {"openAPIV3Schema": {"type": "object"}}
+    versions: list[Document] = [
+        {
+            "served": True,
+            "storage": index == 0,
+            "schema": schema,
+            **({"name": name} if name else {}),
+        }
+        for index, name in enumerate(names)
+    ]
+    kind = {"plural": "things", "kind": "Thing"}
+    spec = {"group": "example.org", "scope": "Cluster", "names": kind, "versions": versions}
+
+    answer = plane.post(
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+        {"metadata": {"name": "things.example.org"}, "spec": spec},
+    )
+
+    assert answer.code == 422
+    causes = answer.doc["details"]["causes"]
+    assert [one["field"] for one in causes] == fields
+    assert all("a DNS-1035 label must consist of" in one["message"] for one in causes)

@@ -45,6 +45,15 @@ _ONLY_GO = re.compile(r"\\[pPzQCE]|\[\[:|\(\?[a-zA-Z-]*U|\(\?<[a-zA-Z]")
 _ONLY_PYTHON = re.compile(r"\(\?(=|!|<=|<!|P=|\(|#|>)|\\Z|\\[1-9]")
 
 
+_LABEL = re.compile("[a-z]([-a-z0-9]*[a-z0-9])?")
+_LONGEST_LABEL = 63
+_NO_LABEL = (
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', "
+    "start with an alphabetic character, and end with an alphanumeric character "
+    "(e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"
+)
+
+
 @dataclass
 class _Findings:
     """`causes` are upstream's; `lacking` is what the lab does not evaluate."""
@@ -67,7 +76,11 @@ def check(doc: Document) -> list[str]:
         schema = section(version, "schema").get("openAPIV3Schema")
         if is_object(schema):
             # One version's schema stands for all, as upstream words it.
-            where = "spec.validation" if len(versions) == 1 else f"spec.versions[{version['name']}]"
+            where = (
+                "spec.validation"
+                if len(versions) == 1
+                else f"spec.versions[{version.get('name', '')}]"
+            )
             _root(schema, f"{where}.openAPIV3Schema", found)
     if found.causes:
         about = Subject("apiextensions.k8s.io", "customresourcedefinitions",
@@ -78,6 +91,15 @@ def check(doc: Document) -> list[str]:
     if found.lacking:
         raise not_implemented(", ".join(found.lacking))
     return sorted(found.warnings)
+
+
+def _version_name(name: str, index: int) -> Iterator[Cause]:
+    if len(name) <= _LONGEST_LABEL and _LABEL.fullmatch(name):
+        return
+    yield invalid_value(f"spec.versions[{index}].name", name, _NO_LABEL)
+    if name and index == 0:
+        # The API of old had one version only, and the first of today stands in its place.
+        yield invalid_value("spec.version", name, _NO_LABEL)
 
 
 def _names(spec: Document, name: str) -> Iterator[Cause]:
@@ -93,6 +115,7 @@ def _names(spec: Document, name: str) -> Iterator[Cause]:
         text = "must have exactly one version marked as storage version"
         yield invalid_value("spec.versions", [v.get("name") for v in versions], text)
     for index, version in enumerate(versions):
+        yield from _version_name(version.get("name", ""), index)
         if "openAPIV3Schema" not in section(version, "schema"):
             where = f"spec.versions[{index}].schema.openAPIV3Schema"
             yield required(where, "schemas are required")
