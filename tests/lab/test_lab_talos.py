@@ -273,6 +273,25 @@ def test_a_reset_of_a_member_leaves_etcd_and_wipes_the_disk(tmp_path: Path):
     run(scenario())
 
 
+def test_a_reset_of_partitions_that_the_lab_has_not_is_refused_by_name(tmp_path: Path):
+    async def scenario() -> None:
+        async with talos_lab(tmp_path) as lab:
+            await lab.up((CP1, "controlplane"))
+            wipe = [
+                pb.ResetRequest.Partition(label=label, wipe=True) for label in ("EPHEMERAL", "META")
+            ]
+
+            async with lab.channel(CP1, lab.cluster.client()) as channel:
+                with pytest.raises(GRPCError, match="the lab has no reset of META"):
+                    await MachineServiceStub(channel).Reset(
+                        pb.ResetRequest(system_partitions_to_wipe=wipe), timeout=5
+                    )
+
+            assert state_of(lab, CP1)["stage"] == "running"
+
+    run(scenario())
+
+
 def test_the_power_button_shuts_a_machine_down_and_tells_the_hypervisor(tmp_path: Path):
     async def scenario() -> None:
         async with talos_lab(tmp_path) as lab:

@@ -59,6 +59,9 @@ def medium_of(image: Path) -> Medium | None:
     return Medium(str(head["version"]), str(head["schematic"]), str(head["platform"]))  # pyright: ignore[reportUnknownArgumentType]
 
 
+EVALUATED = ("extraKernelArgs", "systemExtensions")
+
+
 @dataclass(frozen=True)
 class Schematic:
     """What an image is made of beside Talos itself. Its id is the SHA-256 of its canonical YAML."""
@@ -84,6 +87,18 @@ class Schematic:
             lines += [f"            - {name}" for name in self.extensions]
         text = "\n".join(["customization:", *lines]) if lines else "customization: {}"
         return hashlib.sha256(f"{text}\n".encode()).hexdigest()
+
+
+def _not_built(document: dict[str, Any]) -> str:
+    """What of a schematic makes another image and has no part in the lab's; empty when nothing has."""
+    parts: dict[str, Any] = document.get("customization") or {}
+    system: dict[str, Any] = parts.get("systemExtensions") or {}
+    names = [
+        *(key for key in ("overlay", "owner") if document.get(key)),
+        *(f"customization.{key}" for key in parts if key not in EVALUATED),
+        *(f"customization.systemExtensions.{key}" for key in system if key != "officialExtensions"),
+    ]
+    return ", ".join(names)
 
 
 class ImageFactory:
@@ -145,6 +160,8 @@ class ImageFactory:
         known = {"customization", "overlay", "owner"}
         if not isinstance(document, dict) or not known.issuperset(cast(dict[str, Any], document)):
             return web.Response(status=400, text="invalid schematic\n")
+        if beyond := _not_built(cast(dict[str, Any], document)):
+            return web.Response(status=501, text=f"the lab's factory does not evaluate {beyond}\n")
         schematic = Schematic.read(document)  # pyright: ignore[reportUnknownArgumentType]
         unknown = [name for name in schematic.extensions if name not in EXTENSIONS]
         if unknown:

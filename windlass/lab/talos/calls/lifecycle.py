@@ -89,9 +89,10 @@ async def reset(call: Call[pb.ResetRequest]) -> pb.Action:
     request = call.request
     if request.user_disks_to_wipe or request.mode == pb.ResetRequest.USER_DISKS:
         raise GRPCError(Status.UNIMPLEMENTED, "the lab has no reset of user disks")
-    known = {"STATE", "EPHEMERAL", "META", "BOOT", "EFI"}
     labels = frozenset(part.label for part in request.system_partitions_to_wipe if part.wipe)
-    for label in sorted(labels - known):
+    if beyond := sorted(labels & {"META", "BOOT", "EFI"}):
+        raise GRPCError(Status.UNIMPLEMENTED, f"the lab has no reset of {', '.join(beyond)}")
+    for label in sorted(labels - {"STATE", "EPHEMERAL"}):
         raise GRPCError(
             Status.UNKNOWN,
             f'failed to get volume status with label "{label}": resource doesn\'t exist',
