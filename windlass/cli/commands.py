@@ -18,6 +18,7 @@ COMMANDS = (
     Command("lab", "windlass.cli.lab", "a simulated site on this machine"),
     Command("demo", "windlass.cli.demo", "a whole site boots in the lab before your eyes"),
     Command("bootstrap", "windlass.cli.bootstrap", "plan a new cluster; with --apply, build it"),
+    Command("classify", "windlass.cli.classify", "say what kinds of change a merged commit holds"),
     Command("serve", "windlass.cli.serve", "host the deployments in the Prefect UI"),
     Command("approve", "windlass.cli.approve", "say yes to the plan of an operation, by its hash"),
     Command("freeze", "windlass.cli.freeze", "let nothing change a site until it is thawed"),
