@@ -63,7 +63,7 @@ def test_a_flag_of_a_node_is_upgrade_intent_and_a_persons(way: tuple[str, str]):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("    upgrade = false", "    upgrade = false # later"),
+        ("    upgrade = false", "    upgrade = true # later"),
         ("    upgrade = false", "    upgrade = null"),
         ('    ip = "192.0.2.1"', '    ip = "192.0.2.2"'),
         ("    # upgrade = false", "    upgrade = true"),
@@ -78,6 +78,13 @@ def test_a_minor_version_of_a_machine_is_not_skipped():
 
     assert found.classes == (Class.PERSON,)
     assert "a minor version is skipped" in found.findings[0].why
+
+
+def test_a_comment_that_says_the_version_again_is_more_than_the_version():
+    line = "    image: owner/notes:{0} # {0} is the newest"
+    path = "k8s/applications/web/notes/deployment.yaml"
+
+    assert of(edit(path, line.format("1.4.2"), line.format("1.5.0"))).classes == (Class.PERSON,)
 
 
 def test_two_targets_of_talos_agree_or_need_a_person():

@@ -1,5 +1,6 @@
 """A line that is known stays known only while nothing but its version moves, and forward within its major."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -48,13 +49,10 @@ def test_a_line_that_differs_beside_its_version_is_never_of_its_class(
     assume("\0" in damaged and damaged != frame and damaged.count("\0") == 1)
     new = damaged.replace("\0", sample.after)
     # Damage right at the version makes another version, and is the subject of the tests below.
-    around = damaged.partition("\0")
-    assume(not around[0][-1:].isalnum() or around[0] == head)
-    assume(
-        around[2] == tail
-        or not around[2][:1]
-        or around[2][:1] not in ".-+_0123456789abcdefghijklmnopqrstuvwxyz"
-    )
+    before, _, after = damaged.partition("\0")
+    assume(before == head or not before[-1:].isalnum())
+    assume(after == tail or not re.match(r"[\w.+-]", after))
+    assume((before.removesuffix("v"), after) != (head.removesuffix("v"), tail))
 
     found = classes(edit(sample.path, sample.line.format(sample.before), new))
 
@@ -77,6 +75,29 @@ def test_only_forward_and_within_the_major(sample: Sample, before: list[int], af
     found = classes(edit(sample.path, sample.line.format(old), sample.line.format(new)))
 
     assert found == ((sample.cls,) if forward else (Class.PERSON,))
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda one: f"{one.cls}: {one.line.strip()}")
+@pytest.mark.parametrize("variant", ["-rc.1", "-alpine", "rc1", "+build", ".x", "_1"])
+def test_another_variant_is_never_of_the_class(sample: Sample, variant: str):
+    for old, new in (("", variant), (variant, ""), (variant, f"{variant}2")):
+        before, after = sample.before + old, sample.after + new
+
+        assert classes(
+            edit(sample.path, sample.line.format(before), sample.line.format(after))
+        ) == (Class.PERSON,)
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda one: f"{one.cls}: {one.line.strip()}")
+def test_only_a_tag_of_an_image_may_change_how_it_is_spelled(sample: Sample):
+    is_tag = any(word in sample.line for word in ("image: ", "tag: ", "newTag: ", "FROM "))
+    line = sample.line.replace("v{", "{")
+
+    for old, new in (("v", ""), ("", "v")):
+        found = classes(
+            edit(sample.path, line.format(old + sample.before), line.format(new + sample.after))
+        )
+        assert found == ((sample.cls,) if is_tag else (Class.PERSON,))
 
 
 @SOME

@@ -122,7 +122,6 @@ def _doubt(old: Version, new: Version, *, free_v: bool) -> str | None:
     checks = (
         (old.variant != new.variant, "another variant"),
         (old.prefix != new.prefix and not free_v, "another spelling"),
-        ((old.digest is None) != (new.digest is None), "a digest came or went"),
         (before == after, "which one is newer cannot be told"),
         (after < before, "a downgrade"),
         (before[0] != after[0], "a major version"),
