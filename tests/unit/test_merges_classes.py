@@ -87,6 +87,17 @@ def test_a_comment_that_says_the_version_again_is_more_than_the_version():
     assert of(edit(path, line.format("1.4.2"), line.format("1.5.0"))).classes == (Class.PERSON,)
 
 
+@pytest.mark.parametrize(
+    ("new", "known"),
+    [("one>=26,<26.3", True), ("one>=26.1,<26.2", False), ("one>=26,<26.2", False), ("one>=26,<26.1", False),
+     ("one>=26,<27.1", False), ("one>=26,!=26.3", False), ("one>=26", False), ("two>=26,<26.3", False)],
+)  # fmt: skip
+def test_one_end_of_a_range_may_stay(new: str, known: bool):
+    found = of(edit("k8s/applications/ai/chat/requirements.txt", "one>=26,<26.2", new))
+
+    assert found.classes == ((Class.APP,) if known else (Class.PERSON,))
+
+
 def test_two_targets_of_talos_agree_or_need_a_person():
     one = edit(CONFIG, TARGET.format("v1.12.5"), TARGET.format("v1.12.6"))
 
@@ -123,7 +134,10 @@ def test_a_folder_that_nothing_reads_is_inert_only_with_that_proof():
     matched = {**WIRED, "k8s/sets/any.yaml": f"kind: ApplicationSet\n- path: {CONTROLLERS}/*\n"}
     mentioned = {**WIRED, "k8s/x/other.yaml": "kind: Namespace\nname: node-feature-discovery\n"}
 
-    assert of(file, tree=WIRED).classes == of(file, tree=mentioned).classes == (Class.INERT,)
+    commented = {f"{CONTROLLERS}/kustomization.yaml": "resources:\n#- node-feature-discovery\n"}
+
+    for tree in (WIRED, mentioned, commented):
+        assert of(file, tree=tree).classes == (Class.INERT,)
     for tree in ({}, named, from_elsewhere, matched):
         assert of(file, tree=tree).classes == (Class.INFRA,)
 

@@ -23,6 +23,7 @@ DESCHEDULER = re.compile(r"k8s/infrastructure/controllers/descheduler/values\.ya
 # What decides which files are read, in Kustomize and in Argo CD: by its name, or by what it says it is.
 YAML = re.compile(r"k8s/(?:.+/)?(?:.+\.ya?ml|Kustomization)", re.DOTALL)
 KUSTOMIZATION = re.compile(r"(?:kustomization\.ya?ml|Kustomization)")
+COMMENT = re.compile(r"(?m)^[ \t]*#.*$")
 WIRING = re.compile(r"kind\W+(?:ApplicationSet|Application|Kustomization|Component)\b")
 
 
@@ -77,8 +78,9 @@ def _is_wiring(file: PurePosixPath, text: str) -> bool:
 
 def _reads(text: str, folder: PurePosixPath) -> bool:
     """Whether the folder's name is part of a path in the text, or a pattern takes it in."""
-    named = re.search(rf"(?<![\w.-]){re.escape(folder.name)}(?![\w.-])", text)
-    patterns = (one[0] for one in re.finditer(r"k8s/[\w./-]*\*[\w./*-]*", text))
+    said = COMMENT.sub("", text)
+    named = re.search(rf"(?<![\w.-]){re.escape(folder.name)}(?![\w.-])", said)
+    patterns = (one[0] for one in re.finditer(r"k8s/[\w./-]*\*[\w./*-]*", said))
     return named is not None or any(fnmatchcase(str(folder), one) for one in patterns)
 
 

@@ -77,11 +77,13 @@ def compare(test: LineTest, removed: str, added: str) -> Step | None:
     before, after = _parse(test, removed), _parse(test, added)
     if before is None or after is None:
         return None
-    step = Step(before.versions[0].text, after.versions[0].text)
-    if before.skeleton != after.skeleton or len(before.versions) != len(after.versions):
+    pairs = list(zip(before.versions, after.versions, strict=False))
+    # An end of a range may stay where it was; something must move.
+    moved = [(old, new) for old, new in pairs if old != new] or pairs[:1]
+    step = Step(moved[0][0].text, moved[0][1].text)
+    if before.skeleton != after.skeleton:
         return replace(step, doubt=f"more than the version of {test.says} changed")
-    pairs = zip(before.versions, after.versions, strict=True)
-    doubts = (_doubt(old, new, free_v=test.free_v) for old, new in pairs)
+    doubts = (_doubt(old, new, free_v=test.free_v) for old, new in moved)
     return replace(step, doubt=next(filter(None, doubts), None))
 
 
