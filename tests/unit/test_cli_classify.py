@@ -84,6 +84,16 @@ def test_a_root_commit_has_no_parent(repo: Repository, capsys: pytest.CaptureFix
     assert json.loads(capsys.readouterr().out)["parent"] is None
 
 
+def test_a_first_line_that_goes_is_told(repo: Repository, capsys: pytest.CaptureFixture[str]):
+    repo.commit(**{APP: f"first: 1\n{OLD}"})
+    commit = repo.commit(**{APP: OLD})
+
+    assert classify(repo.folder, commit, "--json") == NEEDS_HUMAN
+
+    (held,) = json.loads(capsys.readouterr().out)["classes"]
+    assert held["lines"] == [{"file": APP, "line": 0, "removed": "first: 1", "added": None}]
+
+
 @pytest.mark.parametrize("commit", ["HEAD", "0" * 40, "1234567"])
 def test_bad_input_ends_with_its_code(
     repo: Repository, capsys: pytest.CaptureFixture[str], commit: str

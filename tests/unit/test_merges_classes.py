@@ -224,7 +224,7 @@ def test_many_classes_are_one_request_in_the_order_of_a_plan():
     )
     assert request.extensions == ("siderolabs/iscsi-tools",)
     assert request.left_alone == (Class.CILIUM_BOOTSTRAP, Class.DOCS)
-    assert consequence_of(found).startswith("every node is upgraded")
+    assert consequence_of(found).startswith("talos v1.12.5 to v1.13.0: every node is upgraded")
 
 
 def test_a_doubtful_change_keeps_its_place_in_the_request():

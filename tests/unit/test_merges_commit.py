@@ -261,6 +261,19 @@ def test_a_shallow_clone_does_not_pass_for_a_root_commit(repo: Repository, tmp_p
         read(tmp_path / "shallow", commit)
 
 
+def test_a_partial_clone_is_refused_and_fetches_nothing(repo: Repository, tmp_path: Path):
+    repo.commit(**{APP: OLD})
+    commit = repo.commit(**{APP: NEW})
+    repo.git("config", "uploadpack.allowFilter", "true")
+    partial = tmp_path / "partial.git"
+    repo.git(
+        "clone", "--quiet", "--bare", "--filter=blob:none", f"file://{repo.folder}", str(partial)
+    )
+
+    with pytest.raises(BadInputError, match="cannot be read, or not in full"):
+        read(partial, commit)
+
+
 def test_nothing_of_the_repository_is_obeyed(repo: Repository, tmp_path: Path):
     parent = repo.commit(**{APP: OLD})
     commit = repo.commit(**{APP: NEW, ".gitattributes": "*.yaml binary diff=mine\n"})

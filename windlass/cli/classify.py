@@ -63,7 +63,7 @@ def _as_json(found: Classification) -> dict[str, object]:
                 "lines": [
                     {"file": one.path, "line": one.at, "removed": one.removed, "added": one.added}
                     for one in members
-                    if one.at
+                    if (one.removed, one.added) != (None, None)
                 ],
                 "why": why,
             }

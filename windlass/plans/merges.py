@@ -136,7 +136,8 @@ def _of_pair(
             doubts.append(f"{row.cls}: {doubt}")
     if rows[0].cls is Class.UPGRADE_INTENT and _flips(old, new):
         return Class.UPGRADE_INTENT, "a node's upgrade flag", None
-    return Class.PERSON, next(iter(doubts), f"{rows[0].cls}: the table knows no such line"), None
+    unknown = f"{', '.join(row.cls for row in rows)}: the table knows no such line"
+    return Class.PERSON, next(iter(doubts), unknown), None
 
 
 def _skips(cls: Class, step: Step) -> str | None:

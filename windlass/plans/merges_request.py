@@ -50,7 +50,7 @@ RESTRICTS = (
 CONSEQUENCES = {
     Class.UPGRADE_INTENT: "flagged nodes are replaced by the next `tofu apply`, all at once",
     Class.TALOS: "every node is upgraded and reboots, one at a time, control planes first",
-    Class.KUBERNETES: "every control plane, then every kubelet, gets another Kubernetes",
+    Class.KUBERNETES: "every control plane, then every kubelet, is upgraded",
     Class.SCHEMATIC: "every node needs an installer image with other extensions, and a reboot",
     Class.INFRA: "infrastructure restarts at once with the merge: Argo CD syncs it by itself",
     Class.TOFU_PROVIDER: "the next `tofu plan` is made by another provider: it must replace nothing",
@@ -137,6 +137,8 @@ def consequence_of(found: Classification) -> str:
 
 def _worst(cls: Class, found: Classification) -> str:
     components = {_component(one.path) for one in found.findings if one.cls is cls}
+    if (step := _step(cls, found)) is not None and cls in (Class.TALOS, Class.KUBERNETES):
+        return f"{cls} {step.before} to {step.after}: {CONSEQUENCES[cls]}"
     critical = next((said for name, said in CRITICAL.items() if name in components), None)
     return critical if cls is Class.INFRA and critical else CONSEQUENCES[cls]
 
