@@ -105,20 +105,17 @@ def _of_hunk(
         return
     for i, (old, new) in enumerate(zip(hunk.removed, hunk.added, strict=True)):
         cls, why, step = _of_pair(path, old, new, rows)
-        if inert is not None and inert.lines is not None and _is_whole(inert, old, new, step):
+        # More than a step may have an effect even there.
+        if inert is not None and step is not None and _takes(inert, old, new):
             cls, why = Class.INERT, inert.why
         yield Finding(cls, path, why, hunk.at + i, old, new, step)
         if (human := _human_only(cls, new)) is not None:
             yield Finding(Class.PERSON, path, human, hunk.at + i, old, new)
 
 
-def _is_whole(inert: Inert, old: str, new: str, step: Step | None) -> bool:
-    """Whether a step is one of those that have no effect; more than a step always may have one."""
-    return (
-        step is not None
-        and inert.lines is not None
-        and all(inert.lines.fullmatch(line) for line in (old, new))
-    )
+def _takes(inert: Inert, old: str, new: str) -> bool:
+    """Whether both lines are of those that have no effect."""
+    return inert.lines is not None and all(inert.lines.fullmatch(line) for line in (old, new))
 
 
 def _of_pair(
