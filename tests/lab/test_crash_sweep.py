@@ -90,7 +90,7 @@ def test_p3_a_stopped_process_is_taken_over_and_finds_itself_fenced_when_it_wake
         said, _ = sleeper.communicate(timeout=60)
     finally:
         sleeper.kill()
-        sleeper.wait()
+        sleeper.communicate()
 
     assert refused.returncode == PARKED
     assert "is held by operation" in refused.stdout + refused.stderr

@@ -18,6 +18,7 @@ from tests.serving import Serving, serving, until
 from tests.sweeping import judged, small_site
 from windlass.engine.records import Holder
 from windlass.errors import NotReadyError
+from windlass.reports.plan import escaped
 
 NETWORKS = ("127.68.0.0/16", "127.69.0.0/16", "127.71.0.0/16", "127.72.0.0/16")
 # A bootstrap is cancelled in each of these, one after the other, while its call is out.
@@ -30,6 +31,7 @@ CANCELLED_IN = (
 # Parking may take this long by the book.
 PARKS_S = 30
 HANGS = "talos-hang"
+SPACE, TIDIED = "acceptance.namespace/windlass-acceptance", "acceptance.cleanup/windlass-acceptance"
 
 
 @pytest.fixture
@@ -91,8 +93,11 @@ def assert_parked(served: Serving, run: str, operation: str, step: str) -> None:
     # No node was cordoned and no Application paused, and that is what it says.
     nodes = [e for e in served.lab.oplog() if e["target"].startswith("Node/")]
     assert not any(e["after"]["unschedulable"] for e in nodes if e["after"])
-    assert found.remains == ()
-    assert "What remains" not in report
+    space = states.get(SPACE)
+    remains = (f"{SPACE} stays until {TIDIED}",) if space is not None and space.effects else ()
+    assert found.remains == remains
+    assert ("What remains" in report) == bool(remains)
+    assert all(escaped(one) in report for one in remains)
 
 
 @pytest.mark.parametrize("lab", [1], indirect=True)

@@ -10,11 +10,13 @@ import re
 import signal
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from windlass.errors import BadInputError, RefusedError, UnreachableError
 
+Quiet = Callable[[], AbstractContextManager[None]]
 # The main thread handles a signal when it gets to run: on a busy machine not at once.
 HANDLED_S = 30.0
 VARIABLE = "WINDLASS_FAILPOINT"
@@ -38,13 +40,19 @@ class Failpoints:
     seconds: float = 0
     more: tuple["Failpoints", ...] = ()
     stop: threading.Event = field(default_factory=threading.Event)
+    quiet: Quiet = nullcontext
     seen: Counter[str] = field(default_factory=Counter[str])
 
     @classmethod
     def of(
-        cls, environment: Mapping[str, str], *, lab: bool, stop: threading.Event
+        cls,
+        environment: Mapping[str, str],
+        *,
+        lab: bool,
+        stop: threading.Event,
+        quiet: Quiet = nullcontext,
     ) -> "Failpoints":
-        """What the environment asks for; `stop` is what SIGTERM sets.
+        """What the environment asks for; `stop` is what SIGTERM sets, and in `quiet` no thread writes the journal.
 
         Raises:
             RefusedError: it asks for one at a site that is no lab.
@@ -55,7 +63,9 @@ class Failpoints:
             return cls()
         if not lab:
             raise RefusedError(f"{VARIABLE} is set and this site is no lab: unset it")
-        first, *more = (replace(_failpoint(one), stop=stop) for one in asked.split(","))
+        first, *more = (
+            replace(_failpoint(one), stop=stop, quiet=quiet) for one in asked.split(",")
+        )
         return replace(first, more=tuple(more))
 
     def at(self, key: str, phase: str) -> None:
@@ -78,7 +88,9 @@ class Failpoints:
             # This thread must not go on before the signal is handled: it would be a stop after the step.
             self.stop.wait(HANDLED_S)
         elif self.what == "stop":
-            os.kill(os.getpid(), signal.SIGSTOP)
+            # Stopped in a transaction, a process would keep all others from the journal: that is another fault.
+            with self.quiet():
+                os.kill(os.getpid(), signal.SIGSTOP)
         elif self.what == "raise":
             raise UnreachableError(f"failpoint {self.key}:{self.phase}")
         elif self.what == "enospc":

@@ -73,7 +73,9 @@ class Acting:
             return operation
         if operation.is_ended:
             raise RefusedError(f"operation {operation.id} has ended ({operation.state}): plan anew")
-        failpoints = Failpoints.of(os.environ, lab=self.is_lab, stop=self.stop)
+        failpoints = Failpoints.of(
+            os.environ, lab=self.is_lab, stop=self.stop, quiet=self.journal.quiet
+        )
         lock = SiteLock(self.journal, operation.site, self.lease)
         with _on_sigterm(self.stop), ExitStack() as stack:
             try:

@@ -12,14 +12,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, create_engine, delete, event, func, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    create_engine,
+    delete,
+    event,
+    func,
+    inspect,
+    select,
+    update,
+)
 from sqlalchemy.exc import DatabaseError
 
 from windlass.engine.audit import audit
 from windlass.engine.chain import GENESIS, canonical, record_hash
 from windlass.engine.projections import FRESH, Change, change
 from windlass.engine.tables import SCHEMA, head, metadata, records
-from windlass.errors import NeedsHumanError, ParkedError
+from windlass.errors import BusyError, NeedsHumanError, ParkedError
 from windlass.models.plan import JsonObject
 
 # Another process may be writing; a transaction takes milliseconds.
@@ -54,8 +64,7 @@ class Store:
         engine = create_engine(f"sqlite:///{path}", pool_size=8, max_overflow=64)
         _prepare_sqlite(engine)
         with _translated(home):
-            # In a transaction of its own: a second process waits, and finds the tables there.
-            metadata.create_all(engine)
+            _make_tables(engine)
         store = cls(engine, home)
         store._check_schema()
         return store
@@ -113,13 +122,19 @@ class Store:
             yield db
             db.commit()
 
+    @contextmanager
+    def quiet(self) -> Generator[None]:
+        """No thread of this process is in a transaction while the block lasts."""
+        with self._alone:
+            yield
+
     def reserve(self) -> None:
         """Set room aside, so that what begins now can be recorded whatever else fills the disk.
 
         Raises:
             ParkedError: there is no room; nothing should be begun.
         """
-        if self._spare.exists() and self._spare.stat().st_blocks * 512 >= SPARE_BYTES:
+        if self._set_aside() >= SPARE_BYTES:
             return
         try:
             fd = os.open(self._spare, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -133,6 +148,13 @@ class Store:
                 f"the disk under {self.home} is full: what happens could not be recorded, so nothing is "
                 "begun; make room and resume"
             ) from error
+
+    def _set_aside(self) -> int:
+        try:
+            return self._spare.stat().st_blocks * 512
+        except FileNotFoundError:
+            # Never made, or another thread has just given it away.
+            return 0
 
     def _release_room(self) -> None:
         """What was set aside is for the records of what has begun, once the disk is nearly full."""
@@ -162,15 +184,31 @@ def _one_moment(engine: Engine) -> dict[str, str]:
     return {"isolation_level": "REPEATABLE READ"}
 
 
+def _make_tables(engine: Engine) -> None:
+    """In one transaction, all or none: a second process waits, and finds them there. Later ones only look."""
+    with engine.execution_options(**_one_moment(engine)).connect() as db:
+        are_there = inspect(db).has_table(head.name)
+    if not are_there:
+        metadata.create_all(engine)
+
+
 @contextmanager
 def _translated(home: Path) -> Generator[None]:
-    """A journal that cannot be read is for a person to look at; one without room waits for room."""
+    """A journal that cannot be read is for a person to look at; one without room waits for room.
+
+    Raises:
+        BusyError: another process does not end what it writes: it was stopped in the midst of it.
+    """
     try:
         yield
     except DatabaseError as error:
         said = str(error.orig)
         if "disk is full" in said or "disk I/O error" in said:
             raise ParkedError(f"the disk under {home} is full: make room and resume") from error
+        if "database is locked" in said:
+            raise BusyError(
+                f"another process has been writing the journal in {home} for {BUSY_S} s: it may have been stopped"
+            ) from error
         if any(word in said for word in ("malformed", "not a database", "no such")):
             raise NeedsHumanError(f"the journal in {home} is damaged: {said}") from error
         raise

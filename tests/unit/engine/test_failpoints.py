@@ -1,4 +1,8 @@
+import os
+import signal
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import pytest
 
@@ -29,6 +33,28 @@ def test_a_failpoint_fails_at_the_time_it_names_and_at_no_other():
         second.at("make/a", "mid_effect")
 
     second.at("make/a", "mid_effect")
+
+
+def test_a_process_is_stopped_while_none_of_its_threads_writes(monkeypatch: pytest.MonkeyPatch):
+    said: list[str] = []
+
+    @contextmanager
+    def quiet() -> Generator[None]:
+        said.append("quiet")
+        yield
+        said.append("loud")
+
+    def kill(_pid: int, number: int) -> None:
+        said.append(signal.Signals(number).name)
+
+    monkeypatch.setattr(os, "kill", kill)
+    stop = Failpoints.of(
+        {VARIABLE: "make/a:post_intent=stop"}, lab=True, stop=threading.Event(), quiet=quiet
+    )
+
+    stop.at("make/a", "post_intent")
+
+    assert said == ["quiet", "SIGSTOP", "loud"]
 
 
 def test_a_target_may_have_colons():

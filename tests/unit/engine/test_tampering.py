@@ -9,12 +9,13 @@ from threading import Event
 import pytest
 
 from tests.unit.engine.worlds import Thing, plan_of
+from windlass.engine import store
 from windlass.engine.journal import Journal
 from windlass.engine.lock import SiteLock
 from windlass.engine.projections import KEYS, UNRECORDED
 from windlass.engine.steps import StepRunner
 from windlass.engine.store import SPARE_BYTES
-from windlass.errors import FrozenError, NeedsHumanError
+from windlass.errors import BusyError, FrozenError, NeedsHumanError
 
 COLUMNS = ("time", "kind", "site", "operation", "body", "previous", "hash")
 
@@ -137,6 +138,42 @@ def test_a_journal_that_is_being_written_verifies_at_every_moment(journal: Journ
 
     assert problems == []
     assert looks > 3
+
+
+def test_a_process_that_was_stopped_while_it_wrote_keeps_nobody_from_reading_and_is_named(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(store, "BUSY_S", 0)
+    stopped = sqlite3.connect(journal.home / "journal.db", isolation_level=None)
+    stopped.execute("BEGIN IMMEDIATE")
+    try:
+        other = Journal.open(journal.home)
+        assert [one.id for one in other.operations()] == [one.id for one in journal.operations()]
+        with pytest.raises(BusyError, match="another process has been writing the journal"):
+            other.freeze("harbour", "storm", "me")
+    finally:
+        stopped.close()
+
+
+def test_room_that_another_thread_gives_away_meanwhile_is_set_aside_anew(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+):
+    journal.reserve()
+    spare = journal.home / "journal.spare"
+    really = Path.exists
+
+    def exists_and_is_gone(path: Path) -> bool:
+        there = really(path)
+        if path == spare:
+            spare.unlink(missing_ok=True)
+        return there
+
+    monkeypatch.setattr(Path, "exists", exists_and_is_gone)
+    journal.reserve()
+    spare.unlink(missing_ok=True)
+    journal.reserve()
+
+    assert spare.stat().st_size == SPARE_BYTES
 
 
 def test_a_step_record_names_epoch_run_attempt_plan_and_inputs(journal: Journal):
