@@ -243,8 +243,8 @@ def test_from_an_empty_disk_to_etcd_with_nothing_but_talosctl(program: Path, tmp
         again = talosctl("bootstrap", fails=True).stderr
 
         assert "v1.13.9" in insecure
-        # A configured machine wants a certificate, which --insecure has not. In TLS 1.3 the client may be writing already
-        # when it is turned away, and then says so instead.
+        # A configured machine wants a certificate, which --insecure has not. In TLS 1.3 the client may be writing
+        # already when it is turned away, and then says so instead.
         assert re.search(
             r"code = Unavailable desc = (connection error|(read|write) tcp .*: (broken pipe|connection reset by peer))",
             second,
