@@ -108,6 +108,11 @@ def journal() -> Iterator[Row]:
 
 def prefect(idle: float) -> Iterator[Row]:
     """An empty step as a Prefect task run, against one through the threads executor."""
+    # It says a line for every task, and its server complains when it is ended; it reads this when it is imported.
+    os.environ |= {
+        "PREFECT_LOGGING_LEVEL": "CRITICAL", "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1",
+    }  # fmt: skip
     # Importing Prefect takes a second, which the figures above must not pay.
     from prefect import flow  # noqa: PLC0415
     from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415
@@ -122,7 +127,6 @@ def prefect(idle: float) -> Iterator[Row]:
         PrefectTasks("bench").run(plan, nothing, Event())
         return time.perf_counter() - began
 
-    os.environ["PREFECT_LOGGING_SERVER_LEVEL"] = "CRITICAL"  # its server complains when it is ended
     with prefect_test_harness(server_startup_timeout=120), contextlib.redirect_stderr(None):
         seconds = steps() / STEPS
     yield "an empty step as a Prefect task run", seconds, idle, "the threads executor"
