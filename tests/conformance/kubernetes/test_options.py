@@ -1,52 +1,17 @@
 """What the options of a call change, on the real API server and on the lab's."""
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
-from tests.conformance.kubernetes_peers import Document, Plane, lab_plane, real_plane
-
-
-@pytest.fixture(scope="module", params=["realplane", "lab"])
-def plane(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Plane]:
-    folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "realplane":
-        with real_plane(folder, "127.27.0.2") as real:
-            yield real
-    else:
-        with lab_plane(folder, "127.18.0.2") as lab:
-            yield lab
-
-
-@pytest.fixture
-def maps(plane: Plane) -> str:
-    """The path of the config maps of a new namespace."""
-    return f"/api/v1/namespaces/{plane.space()}/configmaps"
+from tests.conformance.kubernetes.makers import bound_pod
+from tests.conformance.kubernetes_peers import Document, Plane
 
 
 def make(plane: Plane, maps: str, *names: str, finalizers: tuple[str, ...] = ()) -> None:
     for name in names:
         metadata = {"name": name, "labels": {"name": name}, "finalizers": [*finalizers]}
         plane.post(maps, {"metadata": metadata}).ok()
-
-
-def running_pod(plane: Plane, space: str, name: str, **labels: str) -> str:
-    """A ready pod on a node that nobody runs; returns its path."""
-    path = f"/api/v1/namespaces/{space}/pods"
-    spec = {
-        "automountServiceAccountToken": False,
-        "terminationGracePeriodSeconds": 5,
-        "nodeName": f"node-{space}",
-        "containers": [{"name": "c", "image": "nginx:1"}],
-    }
-    plane.post("/api/v1/nodes", {"metadata": {"name": f"node-{space}"}})
-    plane.post(path, {"metadata": {"name": name, "labels": labels}, "spec": spec}).ok()
-    ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
-    plane.merge(f"{path}/{name}/status", {"status": ready}).ok()
-    return f"{path}/{name}"
 
 
 # Deletion
@@ -66,7 +31,7 @@ def test_deletion_options_may_stand_in_the_query(plane: Plane, maps: str):
 
 def test_the_query_says_how_long_a_pod_may_take(plane: Plane):
     space = plane.space()
-    seven, at_once = running_pod(plane, space, "seven"), running_pod(plane, space, "at-once")
+    seven, at_once = bound_pod(plane, space, "seven"), bound_pod(plane, space, "at-once")
 
     marked = plane.delete(seven, gracePeriodSeconds="7").ok()
     plane.delete(at_once, gracePeriodSeconds="0").ok()
@@ -76,7 +41,7 @@ def test_the_query_says_how_long_a_pod_may_take(plane: Plane):
 
 
 def test_a_negative_grace_period_is_one_second(plane: Plane):
-    path = running_pod(plane, plane.space(), "p")
+    path = bound_pod(plane, plane.space(), "p")
 
     marked = plane.delete(path, {"gracePeriodSeconds": -3}).ok()
 
@@ -226,7 +191,7 @@ def budget_for(plane: Plane, space: str, name: str) -> str:
 @pytest.mark.parametrize("where", ["body", "query"])
 def test_a_dry_eviction_takes_nothing_from_the_budget(plane: Plane, where: str):
     space = plane.space()
-    path = running_pod(plane, space, "web", app="web")
+    path = bound_pod(plane, space, "web", app="web")
     budget = budget_for(plane, space, "web")
     eviction: Document = {
         "apiVersion": "policy/v1",
