@@ -222,10 +222,10 @@ def remaining(journal: Journal, operation: Operation) -> tuple[str, ...]:
 
 def reconcile(journal: Journal) -> list[str]:
     """Operations that say they run and whose holder is dead are parked, with the reason; their ids are returned."""
-    return [one.id for one in journal.operations() if _is_dead(journal, one)]
+    return [one.id for one in journal.operations() if _parked_if_dead(journal, one)]
 
 
-def _is_dead(journal: Journal, operation: Operation) -> bool:
+def _parked_if_dead(journal: Journal, operation: Operation) -> bool:
     """Park it, if its holder is dead and nobody goes on with it at this moment."""
     epoch = journal.epoch(operation.site)
     if operation.state is not OperationState.RUNNING or SiteLock(journal, operation.site).is_held():
