@@ -45,7 +45,7 @@ lab-tests: .venv/.dev
 	$(PY) -m pytest -q tests/lab
 
 conformance: .venv/.dev
-	$(PY) -m pytest -q -rs tests/conformance
+	$(PY) -m pytest -q tests/conformance
 
 # Ansible with its Proxmox collection, in an environment of its own: one of the programs that judge the lab.
 ansible: .cache/ansible/.ready
